@@ -1,0 +1,115 @@
+"""Conventions as data: they travel with data sets and checkpoints and are compared before anything moves.
+
+Flipped images, inverted grippers and wrong rotations do not crash; they only make a policy fail. So each is a named
+value here, and a difference between a policy and its environment is an error that lists every differing field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Dict, List, Mapping, Tuple
+
+ACTION_END_EFFECTOR_DELTA = "end_effector_delta"
+"""Scaled displacement of the end effector from where it is now."""
+ACTION_JOINT_POSITION = "joint_position"
+"""Absolute joint angles in radians."""
+ACTION_POSITION_DELTA = "position_delta"
+"""Scaled displacement in the plane or in space, without rotation."""
+
+ROTATION_AXIS_ANGLE = "axis_angle"
+ROTATION_NONE = "none"
+
+GRIPPER_OPEN_NEGATIVE = "open_negative_one"
+"""-1 opens, +1 closes."""
+GRIPPER_ABSOLUTE = "absolute"
+GRIPPER_NONE = "none"
+
+IMAGE_UPRIGHT = "upright"
+"""Row 0 is the top of the picture as a person standing behind the camera sees it."""
+IMAGE_ROTATED_180 = "rotated_180"
+"""Upright turned by 180 degrees: the orientation in which LIBERO policies are trained."""
+
+
+class SpecMismatchError(ValueError):
+    """A policy and an environment, or a data set, do not share their conventions."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera stream."""
+
+    name: str
+    height: int
+    """Pixels."""
+    width: int
+    """Pixels."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything a number in an observation or an action means."""
+
+    cameras: Tuple[Camera, ...]
+    """In the order in which the model sees them."""
+    image_orientation: str
+    """`IMAGE_UPRIGHT` or `IMAGE_ROTATED_180`."""
+    state: Tuple[str, ...]
+    """A name per proprioception dimension."""
+    action: Tuple[str, ...]
+    """A name per action dimension."""
+    action_space: str
+    """`ACTION_END_EFFECTOR_DELTA`, `ACTION_JOINT_POSITION` or `ACTION_POSITION_DELTA`."""
+    rotation: str
+    """`ROTATION_AXIS_ANGLE` or `ROTATION_NONE`."""
+    gripper: str
+    """`GRIPPER_OPEN_NEGATIVE`, `GRIPPER_ABSOLUTE` or `GRIPPER_NONE`."""
+    control_rate_hz: float
+    """Actions per second."""
+
+    def to_dict(self) -> Dict[str, Any]:
+        """A JSON-ready dictionary; `from_dict` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Spec":
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ValueError: a field is missing or unknown.
+        """
+        expected = {field.name for field in fields(cls)}
+        if set(values) != expected:
+            raise ValueError(
+                f"spec: expected the fields {sorted(expected)}; "
+                f"missing {sorted(expected - set(values))}, unknown {sorted(set(values) - expected)}."
+            )
+        return cls(
+            **{
+                **values,
+                "cameras": tuple(Camera(**camera) for camera in values["cameras"]),
+                "state": tuple(values["state"]),
+                "action": tuple(values["action"]),
+            }
+        )
+
+    def differences(self, other: "Spec") -> List[str]:
+        """One line per differing field, empty when both agree."""
+        return [
+            f"{field.name}: {getattr(self, field.name)!r} against {getattr(other, field.name)!r}"
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(other, field.name)
+        ]
+
+    def require_equal(self, other: "Spec", mine: str, theirs: str) -> None:
+        """Raise unless both agree.
+
+        Raises:
+            SpecMismatchError: naming every differing field, `mine` and `theirs` telling whose value is whose.
+        """
+        differences = self.differences(other)
+        if differences:
+            raise SpecMismatchError(
+                f"{mine} and {theirs} differ in {len(differences)} convention(s), {mine} first: "
+                + "; ".join(differences)
+                + ". Use a policy trained for this environment, or an environment made for this policy."
+            )

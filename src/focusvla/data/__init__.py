@@ -1,0 +1,1 @@
+"""From recorded episodes to batches. Never sees the model."""

@@ -1,0 +1,1 @@
+"""Scripted experts and the recording of what they do."""

@@ -1,0 +1,1 @@
+"""The paper's model. Touches no files, data sets or simulators."""

@@ -1,0 +1,1 @@
+"""Simulators as environments. Never sees the model."""

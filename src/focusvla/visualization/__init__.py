@@ -1,0 +1,1 @@
+"""Pictures, videos and report pages."""
