@@ -26,8 +26,9 @@ GRIPPER_NONE = "none"
 
 IMAGE_UPRIGHT = "upright"
 """Row 0 is the top of the picture as a person standing behind the camera sees it."""
-IMAGE_ROTATED_180 = "rotated_180"
-"""Upright turned by 180 degrees: the orientation in which LIBERO policies are trained."""
+IMAGE_BOTTOM_UP_ROTATED_180 = "bottom_up_rotated_180"
+"""OpenGL's bottom-up picture turned by 180 degrees, which is upright and mirrored left to right: what LIBERO policies
+are trained on."""
 
 
 class SpecMismatchError(ValueError):
@@ -52,7 +53,7 @@ class Spec:
     cameras: Tuple[Camera, ...]
     """In the order in which the model sees them."""
     image_orientation: str
-    """`IMAGE_UPRIGHT` or `IMAGE_ROTATED_180`."""
+    """`IMAGE_UPRIGHT` or `IMAGE_BOTTOM_UP_ROTATED_180`."""
     state: Tuple[str, ...]
     """A name per proprioception dimension."""
     action: Tuple[str, ...]
