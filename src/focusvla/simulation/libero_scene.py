@@ -1,0 +1,96 @@
+"""What is where in a LIBERO scene: the privileged knowledge of experts and of start states, never of a policy."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+
+class LiberoScene:
+    """Geometry queries on a live simulation. Lengths in meters, world frame: x away from the robot, z up."""
+
+    def __init__(self, environment: Any):
+        """Bind to a robosuite `environment` (`BDDLBaseDomain`), which may be reset but not rebuilt."""
+        self._environment = environment
+        self.model = environment.sim.model._model
+        self.data = environment.sim.data._data
+        self._site = self.model.site(environment.robots[0].controller.eef_name).id
+        self._parents = self.model.body_parentid
+
+    @property
+    def goal(self) -> list[list[str]]:
+        """The predicates to make true, such as `["in", "alphabet_soup_1", "basket_1_contain_region"]`."""
+        return self._environment.parsed_problem["goal_state"]
+
+    @property
+    def target(self) -> str:
+        """The object that the first predicate of the goal is about."""
+        return self.goal[0][1]
+
+    @property
+    def object_names(self) -> list[str]:
+        """Everything movable."""
+        return list(self._environment.objects_dict)
+
+    @property
+    def robot_base(self) -> Float[np.ndarray, "3"]:
+        """Where the robot stands."""
+        return self.data.body("robot0_base").xpos.copy()
+
+    @property
+    def gripper_position(self) -> Float[np.ndarray, "3"]:
+        """The grip site: between the finger pads, 12 mm above their tips."""
+        return self.data.site_xpos[self._site].copy()
+
+    @property
+    def gripper_rotation(self) -> Float[np.ndarray, "3 3"]:
+        """The grip site's axes as columns; the fingers open along its first."""
+        return self.data.site_xmat[self._site].reshape(3, 3).copy()
+
+    def object_position(self, name: str) -> Float[np.ndarray, "3"]:
+        """Origin of an object's body."""
+        return self.data.xpos[self._environment.obj_body_id[name]].copy()
+
+    def object_rotation(self, name: str) -> Float[np.ndarray, "3 3"]:
+        """An object's axes as columns."""
+        return self.data.xmat[self._environment.obj_body_id[name]].reshape(3, 3).copy()
+
+    def site_position(self, name: str) -> Float[np.ndarray, "3"]:
+        """A named site, such as the containing region of a basket."""
+        return self.data.site(name).xpos.copy()
+
+    def move_object(self, name: str, xy: Float[np.ndarray, "2"]) -> None:
+        """Put an object's origin at `xy`, height and orientation kept, and recompute the kinematics."""
+        import mujoco
+
+        joint = self.model.body_jntadr[self._environment.obj_body_id[name]]
+        address = self.model.jnt_qposadr[joint]
+        self.data.qpos[address : address + 2] = xy
+        mujoco.mj_forward(self.model, self.data)
+
+    def surface_points(self, name: str, max_points_per_mesh: int = 6000) -> Float[np.ndarray, "points 3"]:
+        """Points on the visible surface of an object: mesh vertices, box and cylinder corners."""
+        import mujoco
+
+        root = self._environment.obj_body_id[name]
+        clouds = []
+        for geom in range(self.model.ngeom):
+            if self.model.geom_group[geom] != 1 or not self._belongs(self.model.geom_bodyid[geom], root):
+                continue
+            if self.model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_MESH:
+                mesh = self.model.geom_dataid[geom]
+                first, count = self.model.mesh_vertadr[mesh], self.model.mesh_vertnum[mesh]
+                points = self.model.mesh_vert[first : first + count : max(1, count // max_points_per_mesh)]
+            else:
+                half = self.model.geom_size[geom].copy()
+                if self.model.geom_type[geom] != mujoco.mjtGeom.mjGEOM_BOX:
+                    half = np.array([half[0], half[0], half[1] or half[0]])
+                points = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * half
+            rotation = self.data.geom_xmat[geom].reshape(3, 3)
+            clouds.append(points @ rotation.T + self.data.geom_xpos[geom])
+        return np.concatenate(clouds) if clouds else np.zeros((0, 3))
+
+    def _belongs(self, body: int, root: int) -> bool:
+        while body not in (0, root):
+            body = self._parents[body]
+        return body == root

@@ -1,0 +1,116 @@
+"""LIBERO's physics without its waste.
+
+The benchmark's `env.step` computes each of the 25 substeps three times (`forward`, `forward`, `step`) and refreshes
+every observable after each. MuJoCo's `forward` changes no state, so splitting `step` around the controller
+(`mj_step1`, torques, `mj_step2`) gives the same numbers to the last bit, provided the controller's arithmetic is the
+same to the last bit: same functions, same order, same memory layouts (numba compiles one kernel a layout).
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+
+class ExactStepper:
+    """Advances one LIBERO environment by one control period, bit-equal to the benchmark's own `env.step`."""
+
+    def __init__(self, environment: Any):
+        """Bind to a robosuite `environment`; anew after each of its resets, since they replace the controller."""
+        import mujoco
+        from robosuite.utils import control_utils
+
+        self._mujoco = mujoco
+        self._math = control_utils
+        self.model = environment.sim.model._model
+        self.data = environment.sim.data._data
+        robot = environment.robots[0]
+        self._controller = robot.controller
+        self._gripper = robot.gripper
+        self._torque_limits = robot.torque_limits
+        self._site = self.model.site(self._controller.eef_name).id
+        self._qpos_index = self._controller.qpos_index
+        self._qvel_index = self._controller.qvel_index
+        self._arm_actuators = np.array(robot._ref_joint_actuator_indexes)
+        self._gripper_actuators = np.array(robot._ref_joint_gripper_actuator_indexes)
+        limits = self.model.actuator_ctrlrange[self._gripper_actuators]
+        self._gripper_bias = 0.5 * (limits[:, 1] + limits[:, 0])
+        self._gripper_weight = 0.5 * (limits[:, 1] - limits[:, 0])
+        self._num_substeps = int(environment.control_timestep / environment.model_timestep)
+        self._jacobian_position = np.zeros((3, self.model.nv))
+        self._jacobian_rotation = np.zeros((3, self.model.nv))
+        self._mass = np.zeros((self.model.nv, self.model.nv))
+        # The benchmark builds a new gripper at each (hard) reset; reusing the environment must not carry this over.
+        self._gripper.current_action = np.zeros(self._gripper.dof)
+
+    def step(
+        self, action: Float[np.ndarray, " action"]
+    ) -> tuple[Float[np.ndarray, " joints"], Float[np.ndarray, " joints"]]:
+        """Apply an action of 7 numbers in [-1, 1] for 25 substeps.
+
+        Returns the joint positions before and after the last substep but one, where the benchmark samples its
+        observations: bodies and cameras as they were before it, finger joints as they are after it.
+        """
+        mujoco, model, data, controller = self._mujoco, self.model, self.data, self._controller
+        grip = np.array([-1.0, 1.0]) * self._gripper.speed * np.sign(action[6:])
+        before = after = data.qpos
+        for substep in range(self._num_substeps):
+            if substep == self._num_substeps - 2:
+                before = data.qpos.copy()
+            mujoco.mj_step1(model, data)
+            # Right after a reset the benchmark's controller still holds the state that the reset left, not the
+            # init state set since, and acts on it for one substep. `new_update` is how it knows, and so do we.
+            if controller.new_update:
+                self._load_controller_state()
+                controller.new_update = False
+            if substep == 0:
+                controller.set_goal(action[:6])
+            data.ctrl[self._arm_actuators] = np.clip(self._torques(), *self._torque_limits)
+            controller.new_update = True
+            self._gripper.current_action = np.clip(self._gripper.current_action + grip, -1.0, 1.0)
+            data.ctrl[self._gripper_actuators] = (
+                self._gripper_bias + self._gripper_weight * self._gripper.current_action
+            )
+            mujoco.mj_step2(model, data)
+            if substep == self._num_substeps - 2:
+                after = data.qpos.copy()
+        return before, after
+
+    def _load_controller_state(self) -> None:
+        """What the controller's `update` reads from the simulation, without its `forward`."""
+        data, controller = self.data, self._controller
+        self._mujoco.mj_jacSite(
+            self.model, data, self._jacobian_position, self._jacobian_rotation, self._site
+        )
+        self._mujoco.mj_fullM(self.model, data, self._mass)
+        controller.ee_pos = data.site_xpos[self._site].copy()
+        controller.ee_ori_mat = data.site_xmat[self._site].reshape(3, 3).copy()
+        controller.ee_pos_vel = np.dot(self._jacobian_position, data.qvel)
+        controller.ee_ori_vel = np.dot(self._jacobian_rotation, data.qvel)
+        controller.joint_pos = data.qpos[self._qpos_index]
+        controller.joint_vel = data.qvel[self._qvel_index]
+        controller.J_pos = np.array(self._jacobian_position[:, self._qvel_index])
+        controller.J_ori = np.array(self._jacobian_rotation[:, self._qvel_index])
+        controller.J_full = np.array(np.vstack([controller.J_pos, controller.J_ori]))
+        controller.mass_matrix = self._mass[self._qvel_index, :][:, self._qvel_index]
+
+    def _torques(self) -> Float[np.ndarray, " arm_joints"]:
+        """robosuite's operational-space control law (`OperationalSpaceController.run_controller`), term by term."""
+        controller, math = self._controller, self._math
+        position_error = controller.goal_pos - controller.ee_pos
+        rotation_error = math.orientation_error(controller.goal_ori, controller.ee_ori_mat)
+        force = position_error * controller.kp[0:3] + -controller.ee_pos_vel * controller.kd[0:3]
+        torque = rotation_error * controller.kp[3:6] + -controller.ee_ori_vel * controller.kd[3:6]
+        _, inertia_position, inertia_rotation, nullspace = math.opspace_matrices(
+            controller.mass_matrix, controller.J_full, controller.J_pos, controller.J_ori
+        )
+        wrench = np.concatenate([np.dot(inertia_position, force), np.dot(inertia_rotation, torque)])
+        torques = np.dot(controller.J_full.T, wrench) + self.data.qfrc_bias[self._qvel_index]
+        torques += math.nullspace_torques(
+            controller.mass_matrix,
+            nullspace,
+            controller.initial_joint,
+            controller.joint_pos,
+            controller.joint_vel,
+        )
+        return torques

@@ -1,0 +1,124 @@
+"""Drawing without a screen: which back end works, and a renderer that draws one model.
+
+A process must not hold several OpenGL contexts at once (the third silently draws garbage with Mesa), so `Renderer`
+closes the one that was open before it.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+import weakref
+
+import numpy as np
+from jaxtyping import UInt8
+
+from focusvla.errors import MissingDependencyError, RenderingError
+
+_BACK_ENDS = ("egl", "osmesa")
+_PROBE = "import mujoco; context = mujoco.GLContext(16, 16); context.make_current(); context.free()"
+
+_open_renderer: "weakref.ref[Renderer] | None" = None
+
+
+def select_rendering_back_end() -> str:
+    """Choose how MuJoCo draws, once for this process and its children.
+
+    Sets `MUJOCO_GL` and `PYOPENGL_PLATFORM` together, since one without the other fails at import. A value that the
+    user has set in `MUJOCO_GL` is the only one tried.
+
+    Raises:
+        RenderingError: no back end can draw; the message names the Debian packages that bring one.
+    """
+    chosen = os.environ.get("MUJOCO_GL", "").lower()
+    if chosen and os.environ.get("FOCUSVLA_RENDERING_PROBED") == chosen:
+        return chosen
+    failures = []
+    for back_end in (chosen,) if chosen else _BACK_ENDS:
+        environment = {**os.environ, "MUJOCO_GL": back_end, "PYOPENGL_PLATFORM": back_end}
+        probe = subprocess.run(
+            [sys.executable, "-c", _PROBE], env=environment, capture_output=True, text=True, timeout=120
+        )
+        if probe.returncode == 0:
+            os.environ.update(
+                MUJOCO_GL=back_end, PYOPENGL_PLATFORM=back_end, FOCUSVLA_RENDERING_PROBED=back_end
+            )
+            return back_end
+        failures.append(f"{back_end}: {(probe.stderr.strip().splitlines() or ['no message'])[-1]}")
+        if "No module named 'mujoco'" in probe.stderr:
+            raise MissingDependencyError("mujoco", "libero", "Simulation")
+    raise RenderingError(
+        f"no rendering back end works ({'; '.join(failures)}). Install one: apt-get install libegl1 libgl1-mesa-dri "
+        "(MUJOCO_GL=egl) or apt-get install libosmesa6 (MUJOCO_GL=osmesa)."
+    )
+
+
+class Renderer:
+    """Draws a MuJoCo model's cameras as the LIBERO benchmark does: visual geometries only, 4 samples a pixel."""
+
+    def __init__(self, model, height: int, width: int):
+        """Open a drawing context for `model` (`mujoco.MjModel`), images of `height` x `width` pixels."""
+        global _open_renderer
+        import mujoco
+
+        previous = _open_renderer() if _open_renderer is not None else None
+        if previous is not None:
+            previous.close()
+        self._model = model
+        self._mujoco = mujoco
+        model.vis.global_.offheight = max(height, model.vis.global_.offheight)
+        model.vis.global_.offwidth = max(width, model.vis.global_.offwidth)
+        try:
+            platform = importlib.import_module(f"mujoco.{select_rendering_back_end()}")
+            self._context = platform.GLContext(width, height)
+            self._context.make_current()
+            self._drawing = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        except Exception as error:  # noqa: BLE001 - drivers raise whatever they like
+            raise RenderingError(f"cannot open a rendering context: {error}. Run `focusvla doctor`.") from error
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
+        self._scene = mujoco.MjvScene(model, maxgeom=1000)
+        self._option = mujoco.MjvOption()
+        self._option.geomgroup[0] = 0
+        self._option.geomgroup[1] = 1
+        self._viewpoint = mujoco.MjvCamera()
+        self._viewpoint.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._perturbation = mujoco.MjvPerturb()
+        self._viewport = mujoco.MjrRect(0, 0, width, height)
+        self._closed = False
+        _open_renderer = weakref.ref(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether its context is gone, because it or its successor was told so."""
+        return self._closed
+
+    def draw(self, data, camera: str) -> UInt8[np.ndarray, "height width 3"]:
+        """The view of `camera` in `data` (`mujoco.MjData`), first row at the bottom as OpenGL and LIBERO give it.
+
+        Raises:
+            RenderingError: the picture has one single color, which is how a broken context shows.
+        """
+        mujoco = self._mujoco
+        self._viewpoint.fixedcamid = self._model.camera(camera).id
+        mujoco.mjv_updateScene(
+            self._model,
+            data,
+            self._option,
+            self._perturbation,
+            self._viewpoint,
+            mujoco.mjtCatBit.mjCAT_ALL,
+            self._scene,
+        )
+        mujoco.mjr_render(self._viewport, self._scene, self._drawing)
+        image = np.empty((self._viewport.height, self._viewport.width, 3), np.uint8)
+        mujoco.mjr_readPixels(image, None, self._viewport, self._drawing)
+        if (image == image[0, 0]).all():
+            raise RenderingError(f"camera {camera!r} draws a single color. Run `focusvla doctor`.")
+        return image
+
+    def close(self) -> None:
+        """Free the context; called more than once it does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._drawing.free()
+            self._context.free()
