@@ -132,3 +132,124 @@ class ModelConfig:
     def num_patches(self) -> int:
         """Visual tokens of all cameras; a vision-blind model has one empty token per camera."""
         return self.num_cameras * (1 if self.vision.encoder == "none" else self.vision.patches_per_camera)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemonstrationConfig:
+    """What scripted experts record. Starts are fresh resets, never the benchmark's own init states."""
+
+    suite: str = "libero_object"
+    """Name of a LIBERO suite with scripted experts."""
+    tasks: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+    """Numbers of the tasks in the suite."""
+    episodes_per_task: int = 50
+    """Successful episodes to keep."""
+    seed: int = 0
+    """All randomness of attempt n at a task is a function of this seed, the task and n."""
+    displacement_meters: float = 0.08
+    """The target is moved by up to this much along x and y each."""
+    arm_displacement_meters: float = 0.08
+    """In two of three attempts the arm begins up to this far from its home."""
+    noise: float = 0.2
+    """Greatest standard deviation of the Ornstein-Uhlenbeck noise on executed actions, in units of full command; each
+    attempt draws 0, half or all of it. Recorded actions are the expert's own."""
+    max_steps: int = 280
+    """Control steps after which an attempt has failed."""
+    image_size: int = 256
+    """Side of the recorded images in pixels."""
+    mesh_cell_meters: float = 0.0
+    """Draw meshes simplified to this detail, 0 for the benchmark's own; 0.004 is twice as fast, at 1/255 a pixel."""
+    workers: int = 0
+    """Recording processes; 0 means one per core."""
+
+    def __post_init__(self):
+        _require(len(self.tasks) > 0, "tasks", "at least one task number", self.tasks)
+        _require(len(set(self.tasks)) == len(self.tasks), "tasks", "each task once", self.tasks)
+        for field in ("episodes_per_task", "max_steps", "image_size"):
+            _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
+        for field in ("displacement_meters", "arm_displacement_meters", "noise", "mesh_cell_meters", "workers"):
+            _require(getattr(self, field) >= 0, field, "0 or more", getattr(self, field))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a model learns from a data set."""
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    """Peak of the schedule: linear warm-up, then cosine to `final_learning_rate_share` of it."""
+    warmup_steps: int = 100
+    final_learning_rate_share: float = 0.02
+    weight_decay: float = 0.05
+    """Applied to matrices only, never to norms, biases and gates."""
+    max_gradient_norm: float = 1.0
+    ema_decay: float = 0.99
+    """Of the exponential moving average of weights that a checkpoint holds; 0 keeps the plain weights."""
+    seed: int = 0
+    frame_stride: int = 1
+    """Every which frame is a training sample; actions are used at full rate."""
+    validation_share: float = 0.05
+    """Share of whole episodes held out."""
+    state_noise: float = 0.02
+    """Standard deviation of the noise on normalized proprioception."""
+    augmented_copies: int = 2
+    """For a frozen encoder: how many augmented copies of each frame are encoded beside the original."""
+    shift_pixels: int = 6
+    """Greatest random shift of an image, in pixels."""
+    brightness: float = 0.05
+    contrast: float = 0.15
+    saturation: float = 0.1
+    log_every: int = 10
+    """Steps between lines of metrics."""
+    validate_every: int = 200
+    checkpoint_every: int = 200
+    """Steps between checkpoints; the last step always makes one."""
+    threads: int = 0
+    """Threads of the CPU to use; 0 leaves the choice to torch."""
+
+    def __post_init__(self):
+        for field in ("steps", "batch_size", "learning_rate", "frame_stride", "log_every", "validate_every"):
+            _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
+        _require(self.checkpoint_every > 0, "checkpoint_every", "a positive number", self.checkpoint_every)
+        for field in ("warmup_steps", "weight_decay", "state_noise", "augmented_copies", "shift_pixels", "threads"):
+            _require(getattr(self, field) >= 0, field, "0 or more", getattr(self, field))
+        _require(0 <= self.ema_decay < 1, "ema_decay", "0 <= decay < 1", self.ema_decay)
+        _require(0 <= self.validation_share < 1, "validation_share", "0 <= share < 1", self.validation_share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """A model and how it is trained: what a preset is."""
+
+    model: ModelConfig
+    training: TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Which episodes a policy is evaluated on."""
+
+    suite: str = "libero_object"
+    """Name of a LIBERO suite."""
+    tasks: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+    """Numbers of the tasks in the suite."""
+    protocol: str = "libero_openvla"
+    """`libero_openvla` (the published one) or `libero_wide` (targets displaced by up to 8 cm)."""
+    trials: int = 0
+    """Episodes per task, from init state 0 on; 0 means the protocol's number."""
+    actions_per_inference: int = 8
+    """Actions of each chunk that are carried out before the policy is asked again."""
+    videos: bool = True
+    """Whether to draw, per task, the first success and the first failure."""
+    video_size: int = 128
+    """Side in pixels of each camera's picture in a video."""
+    workers: int = 0
+    """Simulating processes; 0 means one per core."""
+
+    def __post_init__(self):
+        _require(len(self.tasks) > 0, "tasks", "at least one task number", self.tasks)
+        for field in ("actions_per_inference", "video_size"):
+            _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
+        for field in ("trials", "workers"):
+            _require(getattr(self, field) >= 0, field, "0 or more", getattr(self, field))
