@@ -1,0 +1,184 @@
+"""A trained model as a policy: normalize, infer, unnormalize; and where checkpoints lie."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from focusvla_client import Observation, Spec
+from jaxtyping import Float32
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from focusvla.config import ExperimentConfig, LanguageConfig, ModelConfig, PolicyHeadConfig, TrainingConfig, VisionConfig
+from focusvla.data.normalization import Statistics, action_normalizer, state_normalizer
+from focusvla.errors import CheckpointError, ConfigurationError, DataError
+from focusvla.model.focusvla import FocusVLA
+from focusvla.types import ModelInputs
+
+
+class FocusVLAPolicy:
+    """Turns observations into chunks of actions in physical units."""
+
+    def __init__(self, model: FocusVLA, spec: Spec, statistics: Statistics, experiment: ExperimentConfig):
+        """Wrap `model`, which sees what `spec` says and was trained on data with `statistics`."""
+        self.model = model.eval()
+        self.spec = spec
+        self.experiment = experiment
+        self._normalize_state = state_normalizer(statistics)
+        self._normalize_action = action_normalizer(statistics, spec)
+
+    @property
+    def cameras(self) -> Sequence[str]:
+        """All cameras of the spec, or none if the model is blind."""
+        return () if self.model.vision_encoder is None else tuple(camera.name for camera in self.spec.cameras)
+
+    def reset(self) -> None:
+        """Nothing: the policy has no memory."""
+
+    @torch.inference_mode()
+    def infer(self, observation: Observation) -> Float32[np.ndarray, "chunk action"]:
+        """The next chunk of actions.
+
+        Raises:
+            ConfigurationError: a camera is missing, or the state or an image has another shape.
+        """
+        return self._normalize_action.unnormalize(self.model(self.model_inputs(observation))[0].numpy())
+
+    def model_inputs(self, observation: Observation) -> ModelInputs:
+        """What the model sees of `observation`, as a batch of one.
+
+        Raises:
+            ConfigurationError: as `infer`.
+        """
+        if observation.state.shape != (len(self.spec.state),):
+            raise ConfigurationError(
+                f"observation.state: expected {len(self.spec.state)} numbers "
+                f"({', '.join(self.spec.state)}), got shape {observation.state.shape}."
+            )
+        token_ids, token_mask = self.model.tokenize([observation.instruction])
+        return ModelInputs(
+            images=self._stack_images(observation) if self.cameras else None,
+            features=None,
+            token_ids=token_ids,
+            token_mask=token_mask,
+            state=torch.from_numpy(self._normalize_state.normalize(observation.state))[None],
+        )
+
+    def _stack_images(self, observation: Observation) -> torch.Tensor:
+        images = []
+        for camera in self.spec.cameras:
+            image = observation.images.get(camera.name)
+            if image is None:
+                raise ConfigurationError(
+                    f"observation.images: expected camera {camera.name!r}, got {', '.join(observation.images) or 'none'}."
+                )
+            if image.shape != (camera.height, camera.width, 3) or image.dtype != np.uint8:
+                raise ConfigurationError(
+                    f"observation.images[{camera.name!r}]: expected ({camera.height}, {camera.width}, 3) uint8, "
+                    f"got {image.shape} {image.dtype}."
+                )
+            images.append(image)
+        return torch.from_numpy(np.stack(images))[None]
+
+
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """Where a training run keeps its checkpoint after `step` steps."""
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def checkpoint_step(folder: Path) -> int:
+    """The number of steps in a checkpoint folder's name."""
+    return int(folder.name.removeprefix("step-"))
+
+
+def checkpoint_steps(run: Path) -> list[int]:
+    """The steps of a run's finished checkpoints, in order."""
+    return sorted(checkpoint_step(folder) for folder in (run / "checkpoints").glob("step-*"))
+
+
+def find_checkpoint(path: Path) -> Path:
+    """`path` itself if it is a checkpoint, or the newest of the training run there.
+
+    Raises:
+        CheckpointError: there is neither.
+    """
+    if (path / "model.safetensors").is_file():
+        return path
+    steps = checkpoint_steps(path)
+    if not steps:
+        raise CheckpointError(
+            f"checkpoint={path}: expected a folder with model.safetensors, or a training run with "
+            "checkpoints/step-*, found neither. Train one with `focusvla train`."
+        )
+    return checkpoint_folder(path, steps[-1])
+
+
+def load_policy(path: Path) -> FocusVLAPolicy:
+    """Load a checkpoint, or the newest one of a training run. Strict: every key must match.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or keys are missing or unexpected, which are listed.
+        MissingDependencyError: the vision encoder's weights come from a package that is not installed.
+    """
+    folder = find_checkpoint(path)
+    experiment = read_experiment(folder)
+    try:
+        spec = Spec.from_dict(_read_json(folder / "spec.json"))
+        statistics = Statistics.from_dict(_read_json(folder / "statistics.json"))
+    except (DataError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    model = FocusVLA(experiment.model)
+    try:
+        tensors = load_file(folder / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder / 'model.safetensors'}: cannot be read ({error}). It is half-written or damaged: "
+            "use another checkpoint."
+        ) from error
+    expected = model.state_dict()
+    missing, unexpected = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+    reshaped = sorted(name for name in set(expected) & set(tensors) if expected[name].shape != tensors[name].shape)
+    if missing or unexpected or reshaped:
+        raise CheckpointError(
+            f"{folder}: the weights are not those of its config.json; missing {missing}, unexpected {unexpected}, "
+            f"of another shape {reshaped}. Nothing has been loaded."
+        )
+    model.load_state_dict(tensors)
+    return FocusVLAPolicy(model, spec, statistics, experiment)
+
+
+def read_experiment(folder: Path) -> ExperimentConfig:
+    """The configuration a checkpoint was trained with.
+
+    Raises:
+        CheckpointError: `config.json` is missing or holds unknown or invalid fields.
+    """
+    values = _read_json(folder / "config.json")
+    try:
+        model = values["model"]
+        language = model["language"]
+        return ExperimentConfig(
+            model=ModelConfig(
+                **{
+                    **model,
+                    "vision": VisionConfig(**model["vision"]),
+                    "language": LanguageConfig(**{**language, "vocabulary": tuple(language["vocabulary"])}),
+                    "policy_head": PolicyHeadConfig(**model["policy_head"]),
+                }
+            ),
+            training=TrainingConfig(**values["training"]),
+        )
+    except (KeyError, TypeError, ConfigurationError) as error:
+        raise CheckpointError(
+            f"{folder / 'config.json'}: is not a configuration of this version of focusvla ({error})."
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}). The checkpoint is incomplete.") from error

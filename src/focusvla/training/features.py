@@ -1,0 +1,80 @@
+"""Features of a frozen encoder, computed once: originals and augmented copies, in one memory-mapped file."""
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float16
+
+from focusvla.config import TrainingConfig
+from focusvla.data.batch_order import step_generator
+from focusvla.data.frame_cache import FrameCache
+from focusvla.data.storage import explained_storage_errors, partial_path, require_free_space
+from focusvla.data.transforms import Augmentation, augment
+from focusvla.model.focusvla import FocusVLA
+
+_FRAMES_AT_ONCE = 16
+
+
+def augmentation(config: TrainingConfig) -> Augmentation:
+    """How the configuration varies images."""
+    return Augmentation(
+        shift_pixels=config.shift_pixels,
+        brightness=config.brightness,
+        contrast=config.contrast,
+        saturation=config.saturation,
+    )
+
+
+def open_features(
+    model: FocusVLA, cache: FrameCache, config: TrainingConfig, on_progress: Callable[[int, int], None]
+) -> Float16[np.ndarray, "copies rows patches raw"]:
+    """Open the features of all cached frames beside the cache, computing them first if that has not been done.
+
+    Copy 0 is of the frames themselves, the others of augmented ones. Of several processes that ask at once, one computes
+    and the others wait. `on_progress` is told finished and all frames.
+
+    Raises:
+        StorageError: the disk is too full or the folder cannot be written.
+    """
+    settings = augmentation(config)
+    identity = json.dumps(
+        [cache.path.name, asdict(model.config.vision), asdict(settings), config.augmented_copies, config.seed]
+    )
+    path = cache.path.with_name(f"features-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy")
+    with explained_storage_errors(path), path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            _encode(model, cache, settings, config, path, on_progress)
+    return np.load(path, mmap_mode="r")
+
+
+@torch.inference_mode()
+def _encode(
+    model: FocusVLA,
+    cache: FrameCache,
+    settings: Augmentation,
+    config: TrainingConfig,
+    path: Path,
+    on_progress: Callable[[int, int], None],
+) -> None:
+    copies, rows = 1 + config.augmented_copies, len(cache)
+    shape = (copies, rows, model.config.num_patches, len(model.feature_mean))
+    require_free_space(path, 2 * int(np.prod(shape)), "the table of encoded frames")
+    partial = partial_path(path)
+    table = np.lib.format.open_memmap(partial, "w+", np.float16, shape)
+    for first in range(0, rows, _FRAMES_AT_ONCE):
+        chosen = slice(first, first + _FRAMES_AT_ONCE)
+        images = torch.from_numpy(np.array(cache.images[chosen]))
+        generator = step_generator(config.seed, first)
+        for copy in range(copies):
+            varied = augment(images, settings, generator) if copy else images
+            table[copy, chosen] = model.encode_images(varied).to(torch.float16).numpy()
+        on_progress(min(first + _FRAMES_AT_ONCE, rows), rows)
+    table.flush()
+    partial.replace(path)

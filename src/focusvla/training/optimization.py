@@ -1,0 +1,53 @@
+"""What changes weights: parameter groups, the learning rate's schedule, the moving average."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from focusvla.config import TrainingConfig
+
+
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters, weight decay on matrices only."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Of step `step`, counted from 0: linear warm-up to the peak, then half a cosine down to the final share.
+
+    With a peak of 1, 2 warm-up steps, 6 steps and a final share of 0: 0.5, 1.0, 0.75, 0.5, 0.25, 0.07.
+    """
+    warmup = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    cosine = 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    floor = config.final_learning_rate_share
+    return config.learning_rate * warmup * (floor + (1 - floor) * cosine)
+
+
+class WeightAverage:
+    """Exponential moving average of a model's parameters, with less memory while it has seen few steps."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], decay: float):
+        self._decay = decay
+        self._parameters = list(parameters)
+        self.values = [parameter.detach().clone() for parameter in self._parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after step `step`, counted from 0."""
+        decay = min(self._decay, (step + 1) / (step + 10)) if self._decay else 0.0
+        torch._foreach_lerp_(self.values, [p.detach() for p in self._parameters], 1 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the model's weights and the average; called twice it changes nothing."""
+        for value, parameter in zip(self.values, self._parameters, strict=True):
+            kept = parameter.detach().clone()
+            parameter.copy_(value)
+            value.copy_(kept)
