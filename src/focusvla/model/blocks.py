@@ -1,0 +1,137 @@
+"""The policy layers that section 3.2 of the paper compares, side by side, with one signature.
+
+    block(latent, action_queries, vision_keys, vision_values) -> latent
+
+`CascadedBlock` is equations 6 to 8: each modality has its own softmax, so a long row of patches cannot crowd
+out the few action queries, and one linear map fuses the three results. It has no separate output projections;
+the fusion is theirs, which is the reading that fits the parameter count of Table 3.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from focusvla.config import PolicyHeadConfig
+from focusvla.model.attention import (
+    attend,
+    attend_to_unprojected_values,
+    scores_of_unprojected_keys,
+    split_heads,
+)
+from focusvla.model.focus import apply_gate, focus_weights
+
+
+class VisionGate(nn.Module):
+    """The gate on the vision attention's output, computed from the latent that asks."""
+
+    def __init__(self, kind: str, width: int, num_heads: int):
+        super().__init__()
+        self.kind = kind
+        if kind == "scalar":
+            # VLA-Adapter's gate: the hyperbolic tangent of one number, closed at first.
+            self.scalar = nn.Parameter(torch.zeros(1))
+        elif kind != "none":
+            self.logits = nn.Linear(width, num_heads if kind == "head_wise" else width)
+
+    def forward(
+        self,
+        attended: Float[Tensor, "batch chunk width"],
+        latent: Float[Tensor, "batch chunk width"],
+    ) -> Float[Tensor, "batch chunk width"]:
+        if self.kind == "none":
+            return attended
+        if self.kind == "scalar":
+            return attended * torch.tanh(self.scalar)
+        return apply_gate(attended, self.logits(latent))
+
+
+class LinearFeedForward(nn.Module):
+    """LayerNorm, Linear, ReLU, as in VLA-Adapter: nothing passes around it, no output is negative."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x: Float[Tensor, "batch chunk width"]) -> Float[Tensor, "batch chunk width"]:
+        return torch.relu(self.linear(self.norm(x)))
+
+
+class ResidualFeedForward(nn.Module):
+    """A pre-norm network of four times the width with a residual path.
+
+    Departs from the paper: the linear form has no path around it, which pretrained states may bear and random
+    weights do not.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.network = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Float[Tensor, "batch chunk width"]) -> Float[Tensor, "batch chunk width"]:
+        return x + self.network(self.norm(x))
+
+
+def build_feed_forward(config: PolicyHeadConfig, width: int) -> nn.Module:
+    """The second half of a policy layer."""
+    return LinearFeedForward(width) if config.feed_forward == "linear" else ResidualFeedForward(width)
+
+
+class CascadedBlock(nn.Module):
+    """Attend to the latent itself, to the action queries and to the focused patches, then fuse."""
+
+    def __init__(self, config: PolicyHeadConfig, width: int):
+        super().__init__()
+        self.config = config
+        self.num_heads = config.num_heads
+        self.is_sequential = config.cascade == "sequential"
+        self.latent_norm = nn.LayerNorm(width) if config.normalize_streams else nn.Identity()
+        self.query = nn.Linear(width, width)
+        self.self_key = nn.Linear(width, width)
+        self.self_value = nn.Linear(width, width)
+        self.action_query_key = nn.Linear(width, width)
+        self.action_query_value = nn.Linear(width, width)
+        self.vision_key = nn.Linear(width, width)
+        self.vision_value = nn.Linear(width, width)
+        self.gate = VisionGate(config.gate, width, config.num_heads)
+        self.attention_weights = nn.Identity()
+        """Sees (batch heads chunk patches), zero on dropped patches: register a forward hook here to look."""
+        self.fusion = nn.Linear(3 * width, width)
+        self.feed_forward = build_feed_forward(config, width)
+
+    def forward(
+        self,
+        latent: Float[Tensor, "batch chunk width"],
+        action_queries: Float[Tensor, "batch queries width"],
+        vision_keys: Float[Tensor, "batch patches width"],
+        vision_values: Float[Tensor, "batch patches width"],
+    ) -> Float[Tensor, "batch chunk width"]:
+        asking = self.latent_norm(latent)
+        queries = self._queries(asking)
+        from_self = attend(queries, self.self_key(asking), self.self_value(asking))
+        if self.is_sequential:
+            queries = self._queries(from_self)
+        from_action_queries = attend(
+            queries, self.action_query_key(action_queries), self.action_query_value(action_queries)
+        )
+        if self.is_sequential:
+            queries = self._queries(from_action_queries)
+        from_vision = self.gate(self._focus(queries, vision_keys, vision_values), asking)
+        fused = self.fusion(torch.cat([from_self, from_action_queries, from_vision], dim=-1))
+        return self.feed_forward(fused + latent)
+
+    def _queries(
+        self, asking: Float[Tensor, "batch chunk width"]
+    ) -> Float[Tensor, "batch heads chunk head_width"]:
+        return split_heads(self.query(asking), self.num_heads)
+
+    def _focus(
+        self,
+        queries: Float[Tensor, "batch heads chunk head_width"],
+        vision_keys: Float[Tensor, "batch patches width"],
+        vision_values: Float[Tensor, "batch patches width"],
+    ) -> Float[Tensor, "batch chunk width"]:
+        scores = scores_of_unprojected_keys(queries, vision_keys, self.vision_key)
+        weights = focus_weights(scores, self.config.num_kept_patches, self.config.selection)
+        return attend_to_unprojected_values(self.attention_weights(weights), vision_values, self.vision_value)

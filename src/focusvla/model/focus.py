@@ -1,0 +1,72 @@
+"""Focus attention: keep the K patches that score best, and gate what they contribute (equations 9 to 11).
+
+Legend: B batch, H heads, Q queries (action steps), P patches, D width.
+"""
+
+from typing import Literal
+
+import torch
+from einops import repeat
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def select_patches(
+    scores: Float[Tensor, "batch heads queries patches"], num_kept: int
+) -> Bool[Tensor, "batch heads queries patches"]:
+    """Mark the `num_kept` best patches of each row, for every head and action step by itself.
+
+    With `num_kept=2`:
+
+        scores  [[0.1, 0.9, 0.4, 0.2],    kept  [[0, 1, 1, 0],
+                 [0.7, 0.3, 0.0, 0.5]]           [1, 0, 0, 1]]
+
+    Exactly `num_kept` are kept even where scores are equal: [0.5, 0.5, 0.5, 0.1] keeps two of the first
+    three.
+    """
+    best = scores.topk(num_kept, dim=-1, sorted=False).indices
+    return torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True)
+
+
+def select_shared_patches(
+    scores: Float[Tensor, "batch heads queries patches"], num_kept: int
+) -> Bool[Tensor, "batch heads queries patches"]:
+    """Mark the same `num_kept` patches for all heads and action steps: those whose summed scores are best.
+
+    With `num_kept=2`, the sums are [0.8, 1.2, 0.4, 0.7]:
+
+        scores  [[0.1, 0.9, 0.4, 0.2],    kept  [[1, 1, 0, 0],
+                 [0.7, 0.3, 0.0, 0.5]]           [1, 1, 0, 0]]
+    """
+    return select_patches(scores.sum(dim=(1, 2), keepdim=True), num_kept).expand_as(scores)
+
+
+def focus_weights(
+    scores: Float[Tensor, "batch heads queries patches"],
+    num_kept: int,
+    selection: Literal["per_query", "shared"],
+) -> Float[Tensor, "batch heads queries patches"]:
+    """Softmax over the kept patches; dropped ones weigh exactly 0 (equation 9).
+
+    With `num_kept=2`, [0.0, 2.0, 2.0, 1.0] becomes [0.0, 0.5, 0.5, 0.0].
+    """
+    if num_kept >= scores.shape[-1]:
+        return scores.softmax(dim=-1)
+    select = select_patches if selection == "per_query" else select_shared_patches
+    kept = select(scores.detach(), num_kept)
+    return scores.masked_fill(~kept, float("-inf")).softmax(dim=-1)
+
+
+def apply_gate(
+    attended: Float[Tensor, "batch queries width"], logits: Float[Tensor, "batch queries gates"]
+) -> Float[Tensor, "batch queries width"]:
+    """Let each channel pass by the sigmoid of its gate's logit (equation 11).
+
+    There is one gate for each channel, or one for each head's neighbouring channels. With 4 channels and
+    logits [-inf, 0] the channels of [8, 8, 8, 8] become [0, 0, 4, 4].
+    """
+    gate = torch.sigmoid(logits)
+    channels_per_gate = attended.shape[-1] // logits.shape[-1]
+    if channels_per_gate > 1:
+        gate = repeat(gate, "B Q G -> B Q (G C)", C=channels_per_gate)
+    return attended * gate

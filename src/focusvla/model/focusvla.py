@@ -1,0 +1,161 @@
+"""The whole model: images, instruction and proprioception to a chunk of actions.
+
+Notable: policy layer i reads the language model's states after layer i + 1 by view; the raw features that
+serve as the policy's values (equation 10) are standardized inside the model, so features computed beforehand
+and features of live images take the same path.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor, nn
+
+from focusvla.config import ModelConfig
+from focusvla.errors import ConfigurationError
+from focusvla.model.language import LanguageModel, WordTokenizer, order_padding_last
+from focusvla.model.policy_head import PolicyHead
+from focusvla.model.projector import LinearProjector
+from focusvla.model.vision import build_vision_encoder
+from focusvla.types import ModelInputs
+
+BLIND_RAW_WIDTH = 1
+
+
+def action_loss(
+    predicted: Float[Tensor, "batch chunk action"],
+    actions: Float[Tensor, "batch chunk action"],
+    action_mask: Bool[Tensor, "batch chunk"],
+) -> Float[Tensor, ""]:
+    """Mean absolute error over the steps inside the episode.
+
+    With one dimension, predicted [1, 1, 1], actions [1, 3, 9] and mask [1, 1, 0], it is (0 + 2) / 2.
+    """
+    weights = action_mask[..., None].to(predicted.dtype).expand_as(predicted)
+    return ((predicted - actions).abs() * weights).sum() / weights.sum().clamp(min=1)
+
+
+class FocusVLA(nn.Module):
+    """A vision-language-action model whose policy focuses on the patches that matter.
+
+    Weights are drawn from torch's global generator: seed it before building.
+    """
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        width = config.language.hidden_size
+        self.tokenizer = WordTokenizer(config.language.vocabulary)
+        self.vision_encoder = build_vision_encoder(config.vision)
+        raw_width = BLIND_RAW_WIDTH if self.vision_encoder is None else self.vision_encoder.raw_width
+        self.register_buffer("feature_mean", torch.zeros(raw_width))
+        self.register_buffer("feature_std", torch.ones(raw_width))
+        self.projector = LinearProjector(raw_width, width)
+        self.vision_position = nn.Parameter(torch.randn(config.num_patches, width) * 0.02)
+        self.action_queries = nn.Parameter(torch.randn(config.num_action_queries, width) * 0.02)
+        self.language_model = LanguageModel(config.language)
+        self.policy_head = PolicyHead(config, raw_width)
+
+    def forward(self, inputs: ModelInputs) -> Float[Tensor, "batch chunk action"]:
+        """Predict normalized actions."""
+        self._check_state(inputs.state)
+        features = self._standardized_features(inputs)
+        vision = self.projector(features) + self.vision_position
+        vision_states, query_states = self._read(vision, inputs.token_ids, inputs.token_mask)
+        return self.policy_head(vision_states, query_states, features, inputs.state)
+
+    def encode_images(
+        self, images: UInt8[Tensor, "batch cameras height width 3"]
+    ) -> Float[Tensor, "batch patches raw"]:
+        """Features of the vision encoder, not yet standardized: what `ModelInputs.features` takes."""
+        if self.vision_encoder is None:
+            raise ConfigurationError("vision.encoder: expected an encoder for images, got 'none'.")
+        self._check_images(images)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.vision.trainable):
+            return self.vision_encoder(images)
+
+    def tokenize(
+        self, instructions: Sequence[str]
+    ) -> tuple[Int64[Tensor, "batch tokens"], Bool[Tensor, "batch tokens"]]:
+        """Token ids and mask of instructions, on the model's device."""
+        ids, mask = self.tokenizer.encode(instructions)
+        device = self.feature_mean.device
+        return ids.to(device), mask.to(device)
+
+    def set_feature_statistics(self, mean: Float[Tensor, " raw"], std: Float[Tensor, " raw"]) -> None:
+        """Set what features are standardized with; a channel that never varies is left at its scale."""
+        if mean.shape != self.feature_mean.shape or std.shape != self.feature_std.shape:
+            raise ConfigurationError(
+                f"feature statistics: expected {len(self.feature_mean)} channels, "
+                f"got mean {tuple(mean.shape)} and std {tuple(std.shape)}."
+            )
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(torch.where(std > 0, std, 1.0))
+
+    def _standardized_features(self, inputs: ModelInputs) -> Float[Tensor, "batch patches raw"]:
+        if self.vision_encoder is None:
+            return self.feature_mean.new_zeros(len(inputs.state), self.config.num_patches, BLIND_RAW_WIDTH)
+        features = inputs.features
+        if features is None:
+            if inputs.images is None:
+                raise ConfigurationError("inputs.images: expected images or features, got neither.")
+            features = self.encode_images(inputs.images)
+        num_patches, raw_width = self.config.num_patches, len(self.feature_mean)
+        if features.shape[1:] != (num_patches, raw_width):
+            raise ConfigurationError(
+                f"inputs.features: expected (batch, {num_patches} patches, {raw_width} channels), "
+                f"got {tuple(features.shape)}."
+            )
+        scale = 1 / self.feature_std
+        return torch.addcmul(-self.feature_mean * scale, features.to(scale.dtype), scale)
+
+    def _read(
+        self,
+        vision: Float[Tensor, "batch patches width"],
+        token_ids: Int64[Tensor, "batch tokens"],
+        token_mask: Bool[Tensor, "batch tokens"],
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The language model's states of patches and of action queries after each layer."""
+        batch, num_patches, width = vision.shape
+        num_queries = self.config.num_action_queries
+        text_and_queries = torch.cat(
+            [self.language_model.embed(token_ids), self.action_queries.expand(batch, -1, -1)], dim=1
+        )
+        is_token = torch.cat([token_mask, token_mask.new_ones(batch, num_queries)], dim=1)
+        order = order_padding_last(is_token)
+        text_and_queries = text_and_queries.gather(1, order[..., None].expand(-1, -1, width))
+        states = self.language_model(torch.cat([vision, text_and_queries], dim=1))[1:]
+        query_index = token_mask.sum(dim=1)[:, None] + torch.arange(num_queries, device=vision.device)
+        query_index = query_index[..., None].expand(-1, -1, width)
+        vision_states, query_states = [], []
+        for state in states:
+            patches, others = state.split([num_patches, state.shape[1] - num_patches], dim=1)
+            vision_states.append(patches)
+            query_states.append(others.gather(1, query_index))
+        return vision_states, query_states
+
+    def _check_state(self, state: Tensor) -> None:
+        if state.ndim != 2 or state.shape[1] != self.config.state_dim:
+            raise ConfigurationError(
+                f"inputs.state: expected (batch, {self.config.state_dim}), got {tuple(state.shape)}; "
+                f"state_dim is {self.config.state_dim}."
+            )
+
+    def _check_images(self, images: Tensor) -> None:
+        if images.dtype != torch.uint8:
+            raise ConfigurationError(
+                f"inputs.images: expected torch.uint8 values from 0 to 255, got {images.dtype}."
+            )
+        if images.ndim != 5 or images.shape[-1] != 3:
+            raise ConfigurationError(
+                f"inputs.images: expected (batch, cameras, height, width, 3 channels), "
+                f"got {tuple(images.shape)}."
+            )
+        if images.shape[1] != self.config.num_cameras:
+            raise ConfigurationError(
+                f"inputs.images: expected {self.config.num_cameras} camera(s), got {images.shape[1]}; "
+                f"num_cameras is {self.config.num_cameras}."
+            )

@@ -1,0 +1,61 @@
+"""The attention that skips projecting patches equals the attention that projects them."""
+
+import torch
+from torch import Tensor, nn
+
+from focusvla.model.attention import (
+    attend,
+    attend_to_unprojected_values,
+    merge_heads,
+    scores_of_unprojected_keys,
+    split_heads,
+)
+
+NUM_HEADS = 2
+
+
+def projected_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, key: nn.Linear, value: nn.Linear
+) -> tuple[Tensor, Tensor]:
+    """The textbook form: project every patch, then attend."""
+    scores = queries @ split_heads(key(keys), NUM_HEADS).mT / queries.shape[-1] ** 0.5
+    return scores, merge_heads(scores.softmax(dim=-1) @ split_heads(value(values), NUM_HEADS))
+
+
+def test_splitting_into_heads_keeps_neighbouring_channels_together():
+    x = torch.arange(8.0).reshape(1, 2, 4)
+    assert split_heads(x, 2).tolist() == [[[[0, 1], [4, 5]], [[2, 3], [6, 7]]]]
+    assert torch.equal(merge_heads(split_heads(x, 2)), x)
+
+
+def test_not_projecting_the_patches_changes_neither_scores_nor_output_nor_gradients():
+    torch.manual_seed(0)
+    key, value = nn.Linear(6, 6), nn.Linear(6, 6)
+    queries, keys, values = torch.randn(3, NUM_HEADS, 4, 3), torch.randn(3, 5, 6), torch.randn(3, 5, 6)
+    leaves = [queries, keys, values]
+    for leaf in leaves:
+        leaf.requires_grad_()
+
+    expected_scores, expected = projected_attention(queries, keys, values, key, value)
+    scores = scores_of_unprojected_keys(queries, keys, key)
+    output = attend_to_unprojected_values(scores.softmax(dim=-1), values, value)
+
+    torch.testing.assert_close(scores, expected_scores)
+    torch.testing.assert_close(output, expected)
+    parameters = [*leaves, key.weight, value.weight, value.bias]
+    for fast, plain in zip(
+        torch.autograd.grad(output.square().sum(), parameters),
+        torch.autograd.grad(expected.square().sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(fast, plain)
+
+
+def test_attend_is_softmax_attention():
+    torch.manual_seed(0)
+    queries, keys, values = torch.randn(2, NUM_HEADS, 3, 2), torch.randn(2, 5, 4), torch.randn(2, 5, 4)
+    identity = nn.Linear(4, 4)
+    nn.init.eye_(identity.weight)
+    nn.init.zeros_(identity.bias)
+    _, expected = projected_attention(queries, keys, values, identity, identity)
+    torch.testing.assert_close(attend(queries, keys, values), expected)

@@ -1,0 +1,131 @@
+"""Equations 6 to 8 against a textbook form, every option, and the tap on the attention weights."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from focusvla.config import PolicyHeadConfig
+from focusvla.model.attention import merge_heads, split_heads
+from focusvla.model.blocks import CascadedBlock
+from focusvla.model.focus import select_patches, select_shared_patches
+
+WIDTH, NUM_HEADS, NUM_KEPT = 8, 2, 3
+Selection = Callable[[Tensor, int], Tensor]
+
+
+def build_block(**changes: object) -> CascadedBlock:
+    torch.manual_seed(0)
+    options: dict[str, object] = {"num_heads": NUM_HEADS, "num_kept_patches": NUM_KEPT, **changes}
+    block = CascadedBlock(PolicyHeadConfig(**options), WIDTH)  # type: ignore[arg-type]
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return block
+
+
+def streams() -> list[Tensor]:
+    """Latent of 4 steps, 3 action queries, keys and values of 6 patches."""
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(2, tokens, WIDTH, generator=generator) for tokens in (4, 3, 6, 6)]
+
+
+def plain_attention(query: Tensor, key: Tensor, value: Tensor, keep: Selection | None = None) -> Tensor:
+    scores = split_heads(query, NUM_HEADS) @ split_heads(key, NUM_HEADS).mT / (WIDTH // NUM_HEADS) ** 0.5
+    if keep is not None:
+        scores = scores.masked_fill(~keep(scores, NUM_KEPT), float("-inf"))
+    return merge_heads(scores.softmax(dim=-1) @ split_heads(value, NUM_HEADS))
+
+
+def plain_block(block: CascadedBlock, streams: list[Tensor], keep: Selection | None) -> Tensor:
+    """Equations 6 to 11 as written, every patch projected."""
+    latent, queries, keys, values = streams
+    from_self = plain_attention(block.query(latent), block.self_key(latent), block.self_value(latent))
+    asking = block.query(from_self if block.is_sequential else latent)
+    from_queries = plain_attention(asking, block.action_query_key(queries), block.action_query_value(queries))
+    asking = block.query(from_queries) if block.is_sequential else asking
+    from_vision = plain_attention(asking, block.vision_key(keys), block.vision_value(values), keep)
+    from_vision = from_vision * torch.sigmoid(block.gate.logits(latent))
+    return block.feed_forward(
+        block.fusion(torch.cat([from_self, from_queries, from_vision], dim=-1)) + latent
+    )
+
+
+@pytest.mark.parametrize("cascade", ["parallel", "sequential"])
+@pytest.mark.parametrize("selection", ["per_query", "shared"])
+@pytest.mark.parametrize("feed_forward", ["linear", "mlp"])
+def test_the_block_equals_its_equations_in_value_and_gradient(cascade, selection, feed_forward):
+    block = build_block(cascade=cascade, selection=selection, feed_forward=feed_forward)
+    keep = select_patches if selection == "per_query" else select_shared_patches
+    inputs = [stream.requires_grad_() for stream in streams()]
+    output, expected = block(*inputs), plain_block(block, inputs, keep)
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
+    leaves = [*inputs, *block.parameters()]
+    for fast, plain in zip(
+        torch.autograd.grad(output.square().mean(), leaves),
+        torch.autograd.grad(expected.square().mean(), leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-5)
+
+
+def test_keeping_all_patches_is_the_block_without_selection():
+    block = build_block(num_kept_patches=6)
+    inputs = streams()
+    torch.testing.assert_close(block(*inputs), plain_block(block, inputs, keep=None))
+
+
+def test_dropped_patches_do_not_reach_the_output():
+    block = build_block(num_kept_patches=1, selection="shared")
+    latent, queries, keys, values = streams()
+    seen = []
+    block.attention_weights.register_forward_hook(lambda module, args, output: seen.append(output))
+    before = block(latent, queries, keys, values)
+    dropped = (seen[0].sum(dim=(1, 2)) == 0)[..., None]
+    assert dropped.sum(dim=1).tolist() == [[5], [5]]
+    torch.testing.assert_close(block(latent, queries, keys, torch.where(dropped, 99.0, values)), before)
+    assert not torch.allclose(block(latent, queries, keys, torch.where(dropped, values, 99.0)), before)
+
+
+def test_the_tap_sees_weights_that_sum_to_one_with_zeros_on_dropped_patches():
+    block = build_block()
+    seen = []
+    block.attention_weights.register_forward_hook(lambda module, args, output: seen.append(output))
+    block(*streams())
+    (weights,) = seen
+    assert weights.shape == (2, NUM_HEADS, 4, 6)
+    assert (weights > 0).sum(dim=-1).unique().tolist() == [NUM_KEPT]
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, NUM_HEADS, 4))
+
+
+def test_looking_through_the_tap_changes_neither_output_nor_gradients():
+    block, inputs = build_block(), streams()
+    unseen = block(*inputs)
+    plain = torch.autograd.grad(unseen.sum(), list(block.parameters()))
+    block.attention_weights.register_forward_hook(lambda module, args, output: None)
+    seen = block(*inputs)
+    tapped = torch.autograd.grad(seen.sum(), list(block.parameters()))
+    assert torch.equal(seen, unseen)
+    assert all(torch.equal(a, b) for a, b in zip(plain, tapped, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("gate", "count"), [("none", 0), ("scalar", 1), ("head_wise", 18), ("element_wise", 72)]
+)
+def test_gates_have_their_number_of_parameters(gate, count):
+    block = build_block(gate=gate)
+    assert sum(parameter.numel() for parameter in block.gate.parameters()) == count
+    assert block(*streams()).shape == (2, 4, WIDTH)
+
+
+def test_a_scalar_gate_starts_closed_and_hides_the_patches():
+    block, (latent, queries, keys, values) = build_block(gate="scalar"), streams()
+    torch.nn.init.zeros_(block.gate.scalar)
+    torch.testing.assert_close(
+        block(latent, queries, keys, values), block(latent, queries, -keys, 5 * values)
+    )
+
+
+def test_the_linear_feed_forward_is_never_negative():
+    assert (build_block(feed_forward="linear")(*streams()) >= 0).all()
+    assert (build_block(feed_forward="mlp")(*streams()) < 0).any()

