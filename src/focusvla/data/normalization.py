@@ -1,0 +1,174 @@
+"""Between physical units and the range that a network works in.
+
+A dimension is mapped by its 1 % and 99 % quantiles, which a few outliers do not move:
+
+    y = 2 (x - q01) / (q99 - q01) - 1
+
+Departs from VLA-Adapter: states are clipped at 1.5 instead of 1, so that a robot beyond the demonstrated
+range still knows how far; the inverse is exact, without an epsilon; a constant dimension is 0 in training and
+inference alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from focusvla.data.episodes import EpisodeSource
+from focusvla.errors import ConfigurationError, DataError
+from focusvla_client import Spec
+from focusvla_client.spec import GRIPPER_OPEN_NEGATIVE
+
+ACTION_LIMIT = 1.0
+"""Training targets are clipped here."""
+STATE_LIMIT = 1.5
+"""Normalized proprioception is clipped here, in training and in inference."""
+SMALLEST_RANGE = 1e-6
+"""A dimension whose quantiles are closer than this is taken as constant."""
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """The range of each dimension of one vector."""
+
+    q01: tuple[float, ...]
+    q99: tuple[float, ...]
+
+    def __post_init__(self):
+        if len(self.q01) != len(self.q99):
+            raise DataError(
+                f"statistics: expected as many q01 as q99, got {len(self.q01)} and {len(self.q99)}. "
+                "Compute them again with Statistics.from_source."
+            )
+        if not np.isfinite([*self.q01, *self.q99]).all() or any(
+            low > high for low, high in zip(self.q01, self.q99, strict=True)
+        ):
+            raise DataError(
+                f"statistics: expected finite q01 <= q99, got q01={self.q01}, q99={self.q99}. "
+                "Compute them again with Statistics.from_source."
+            )
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What normalization has to know of a data set; a checkpoint carries it as `statistics.json`."""
+
+    action: Quantiles
+    state: Quantiles
+
+    def to_dict(self) -> dict[str, dict[str, list[float]]]:
+        """A JSON-ready dictionary; `from_dict` is its inverse."""
+        return {
+            name: {"q01": list(quantiles.q01), "q99": list(quantiles.q99)}
+            for name, quantiles in (("action", self.action), ("state", self.state))
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Statistics":
+        """Read what `to_dict` wrote.
+
+        Raises:
+            DataError: an entry is missing or malformed.
+        """
+        try:
+            return cls(
+                **{
+                    name: Quantiles(
+                        q01=tuple(float(value) for value in values[name]["q01"]),
+                        q99=tuple(float(value) for value in values[name]["q99"]),
+                    )
+                    for name in ("action", "state")
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"statistics: expected q01 and q99 of action and state, got {error!r} on reading. "
+                "Compute them with Statistics.from_source."
+            ) from error
+
+    @classmethod
+    def from_source(cls, source: EpisodeSource) -> "Statistics":
+        """Compute them from every step of a data set, in 64 bits."""
+        episodes = [source.episode(index) for index in range(source.num_episodes)]
+        return cls(
+            action=_quantiles(np.concatenate([episode.action for episode in episodes])),
+            state=_quantiles(np.concatenate([episode.state for episode in episodes])),
+        )
+
+
+def _quantiles(values: np.ndarray) -> Quantiles:
+    low, high = np.quantile(values.astype(np.float64), [0.01, 0.99], axis=0)
+    return Quantiles(q01=tuple(low.tolist()), q99=tuple(high.tolist()))
+
+
+class Normalizer:
+    """Maps vectors to about [-1, 1] and back; the last axis holds the dimensions, any others are kept.
+
+    With q01 = 0 and q99 = 10, a limit of 1, and the second dimension untouched:
+
+        normalize    [[5, 7], [12, 7]]  ->  [[0, 7], [1, 7]]
+        unnormalize  [[0, 7], [ 1, 7]]  ->  [[5, 7], [10, 7]]
+    """
+
+    def __init__(self, quantiles: Quantiles, *, limit: float, untouched: Sequence[int] = ()):
+        low = np.asarray(quantiles.q01, np.float64)
+        high = np.asarray(quantiles.q99, np.float64)
+        keep = np.zeros(len(low), bool)
+        keep[list(untouched)] = True
+        constant = ~keep & (high - low < SMALLEST_RANGE)
+        # y = (x - center) / half_range, where a constant dimension is multiplied by zero on either way.
+        self._center = np.where(keep, 0.0, (low + high) / 2)
+        self._half_range = np.where(keep, 1.0, np.where(constant, 0.0, (high - low) / 2))
+        self._inverse_half_range = np.divide(1.0, self._half_range, out=np.zeros_like(low), where=~constant)
+        self._limit = np.where(keep, np.inf, limit)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of the vectors it maps."""
+        return len(self._center)
+
+    def normalize(self, values: np.ndarray) -> np.ndarray:
+        """Physical to normalized float32, clipped at the limit; constant dimensions become 0."""
+        self._require_width(values)
+        scaled = (np.asarray(values, np.float64) - self._center) * self._inverse_half_range
+        return np.clip(scaled, -self._limit, self._limit).astype(np.float32)
+
+    def unnormalize(self, values: np.ndarray) -> np.ndarray:
+        """Normalized to physical float32, the inverse of `normalize` on values that it has not clipped."""
+        self._require_width(values)
+        return (np.asarray(values, np.float64) * self._half_range + self._center).astype(np.float32)
+
+    def _require_width(self, values: np.ndarray) -> None:
+        if values.shape[-1] != self.dim:
+            raise DataError(
+                f"normalization: expected vectors of {self.dim} dimensions, got shape {values.shape}. "
+                "Use the statistics that belong to this robot."
+            )
+
+
+def untouched_dimensions(spec: Spec) -> tuple[int, ...]:
+    """The action dimensions that are normalized already: a gripper commanded by -1 and +1.
+
+    Raises:
+        ConfigurationError: the spec has such a gripper but no action dimension named after it.
+    """
+    if spec.gripper != GRIPPER_OPEN_NEGATIVE:
+        return ()
+    found = tuple(index for index, name in enumerate(spec.action) if "gripper" in name)
+    if not found:
+        raise ConfigurationError(
+            f"spec.action: expected a name containing 'gripper', since spec.gripper={spec.gripper!r}, "
+            f"got {', '.join(spec.action)}. Name the gripper's dimension."
+        )
+    return found
+
+
+def action_normalizer(statistics: Statistics, spec: Spec) -> Normalizer:
+    """The one normalizer of actions, for training targets and for a policy's answers."""
+    return Normalizer(statistics.action, limit=ACTION_LIMIT, untouched=untouched_dimensions(spec))
+
+
+def state_normalizer(statistics: Statistics) -> Normalizer:
+    """The one normalizer of proprioception, for training and inference."""
+    return Normalizer(statistics.state, limit=STATE_LIMIT)

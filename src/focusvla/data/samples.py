@@ -1,0 +1,125 @@
+"""What there is to learn from: one sample per used frame, with the chunk of actions that follows it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from focusvla.data.episodes import EpisodeSource, unique_instructions
+from focusvla.data.frame_cache import sampled_steps
+from focusvla.data.normalization import Statistics, action_normalizer, state_normalizer
+from focusvla.errors import DataError
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Tables in memory; a batch is made by indexing them."""
+
+    frame_rows: Int64[Tensor, " samples"]
+    """Row in the frame cache or the feature table of the same data set and stride."""
+    states: Float[Tensor, "samples state"]
+    """Normalized."""
+    instruction_ids: Int64[Tensor, " samples"]
+    """Position in `instructions`."""
+    first_steps: Int64[Tensor, " samples"]
+    """Row in `actions` of the sample's own step."""
+    end_steps: Int64[Tensor, " samples"]
+    """Row in `actions` after its episode's last one."""
+    actions: Float[Tensor, "steps action"]
+    """Normalized, of all steps."""
+    instructions: tuple[str, ...]
+    """Of the whole data set, whichever episodes the samples come from."""
+    chunk_length: int
+
+    def __len__(self) -> int:
+        return len(self.frame_rows)
+
+    def action_chunks(
+        self, indices: Int64[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch chunk action"], Bool[Tensor, "batch chunk"]]:
+        """The actions from each sample's step on, and which of them lie within the episode.
+
+        In an episode with the actions a, b, c the chunks of length 3, and their masks, are
+
+            step 0   a b c   1 1 1
+            step 1   b c c   1 1 0
+            step 2   c c c   1 0 0
+
+        Departs from VLA-Adapter, which drops the last steps of an episode, where it is accomplished.
+        """
+        steps = self.first_steps[indices, None] + torch.arange(self.chunk_length)
+        end = self.end_steps[indices, None]
+        return self.actions[torch.minimum(steps, end - 1)], steps < end
+
+
+def build_samples(
+    source: EpisodeSource,
+    *,
+    statistics: Statistics,
+    chunk_length: int,
+    stride: int = 1,
+    episodes: Sequence[int] | None = None,
+) -> Samples:
+    """Make the samples of some episodes, or of all.
+
+    `stride` is that of the frame cache. Validation passes the statistics of its training data.
+
+    Raises:
+        DataError: no episode, or one that does not exist.
+    """
+    chosen = set(range(source.num_episodes) if episodes is None else episodes)
+    unknown = chosen - set(range(source.num_episodes))
+    if not chosen or unknown:
+        raise DataError(
+            f"episodes: expected at least one of 0..{source.num_episodes - 1}, got {sorted(chosen)}. "
+            "Choose some."
+        )
+    normalizers = action_normalizer(statistics, source.spec), state_normalizer(statistics)
+    loaded = [source.episode(index) for index in range(source.num_episodes)]
+    instructions = unique_instructions(loaded)
+    frame_rows, first_steps, end_steps, instruction_ids, states, actions = [], [], [], [], [], []
+    row = step = 0
+    for index, episode in enumerate(loaded):
+        used = np.array(sampled_steps(len(episode), stride))
+        if index in chosen:
+            frame_rows.append(row + np.arange(len(used)))
+            first_steps.append(step + used)
+            end_steps.append(np.full(len(used), step + len(episode)))
+            instruction_ids.append(np.full(len(used), instructions.index(episode.instruction)))
+            states.append(episode.state[used])
+            actions.append(episode.action)
+            step += len(episode)
+        row += len(used)
+    return Samples(
+        frame_rows=torch.from_numpy(np.concatenate(frame_rows)),
+        states=torch.from_numpy(normalizers[1].normalize(np.concatenate(states))),
+        instruction_ids=torch.from_numpy(np.concatenate(instruction_ids)),
+        first_steps=torch.from_numpy(np.concatenate(first_steps)),
+        end_steps=torch.from_numpy(np.concatenate(end_steps)),
+        actions=torch.from_numpy(normalizers[0].normalize(np.concatenate(actions))),
+        instructions=tuple(instructions),
+        chunk_length=chunk_length,
+    )
+
+
+def split_episodes(num_episodes: int, validation_share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Divide whole episodes into training and validation, the same way for the same seed.
+
+    At least one episode stays for training, and a positive share gives at least one for validation.
+
+    Raises:
+        DataError: the share is not in [0, 1), or there are too few episodes.
+    """
+    if not 0 <= validation_share < 1:
+        raise DataError(f"validation_share: expected 0 <= share < 1, got {validation_share}. Choose 0.1.")
+    num_validation = max(round(num_episodes * validation_share), 1) if validation_share else 0
+    if num_episodes - num_validation < 1:
+        raise DataError(
+            f"episodes: expected more than {num_validation} for training and validation, got {num_episodes}. "
+            "Record more, or use no validation."
+        )
+    order = np.random.default_rng(seed).permutation(num_episodes).tolist()
+    return sorted(order[num_validation:]), sorted(order[:num_validation])

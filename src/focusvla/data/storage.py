@@ -1,0 +1,89 @@
+"""Writing so that a killed process never leaves something half-written under a final name."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from focusvla.errors import StorageError
+
+_FULL_OR_FORBIDDEN = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOENT, errno.ENOTDIR),  # the folder to write into cannot be made
+}
+
+
+def partial_path(final: Path) -> Path:
+    """Where `final` is built before it is renamed. Hidden, so that no listing of finished things shows it."""
+    return final.with_name(f".{final.name}.partial")
+
+
+@contextmanager
+def publish_folder(final: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill, which becomes `final` when the block ends, and goes if the block fails.
+
+    A process that is killed inside the block leaves `.NAME.partial` behind, which the next attempt replaces.
+    One process at a time may write a given `final`.
+
+    Raises:
+        StorageError: `final` exists already, the disk is full or the folder may not be written.
+    """
+    final = final.absolute()
+    if final.exists():
+        raise StorageError(
+            f"{final}: expected a folder that does not exist yet. Remove it or choose another."
+        )
+    partial = partial_path(final)
+    with explained_storage_errors(final):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        os.replace(partial, final)
+
+
+@contextmanager
+def explained_storage_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a forbidden folder into an error that names `path`.
+
+    Raises:
+        StorageError: in place of an `OSError` of that kind.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        if error.errno not in _FULL_OR_FORBIDDEN:
+            raise
+        free = shutil.disk_usage(nearest_existing(path)).free
+        raise StorageError(
+            f"{path}: expected a folder that can be written, got {os.strerror(error.errno)!r} "
+            f"({free} bytes free). Free space or choose another folder."
+        ) from error
+
+
+def require_free_space(path: Path, needed: int, purpose: str) -> None:
+    """Raise unless the disk that will hold `path` has `needed` bytes free.
+
+    Raises:
+        StorageError: naming the needed and the free bytes.
+    """
+    free = shutil.disk_usage(nearest_existing(path)).free
+    if free < needed:
+        raise StorageError(
+            f"{path}: {purpose} needs {needed} bytes, {free} are free. Free space or choose another folder."
+        )
+
+
+def nearest_existing(path: Path) -> Path:
+    """`path` or the first folder above it that exists."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,154 @@
+"""Batches are a pure function of seed and step."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from focusvla.config import Augmentation
+from focusvla.data.batch_order import BatchOrder, step_generator
+from focusvla.data.frame_cache import open_frame_cache
+from focusvla.data.loader import BatchLoader, padded_tokens
+from focusvla.data.memory import MemorySource
+from focusvla.data.samples import Samples, build_samples
+from focusvla.errors import ConfigurationError, DataError
+
+
+def _tokenize(instructions: list[str]) -> tuple[Tensor, Tensor]:
+    return padded_tokens([[len(text), *range(position)] for position, text in enumerate(instructions)], 0)
+
+
+@pytest.fixture
+def samples(memory: MemorySource) -> Samples:
+    return build_samples(memory, statistics=memory.statistics(), chunk_length=2)
+
+
+@pytest.fixture
+def images(memory: MemorySource, tmp_path: Path) -> np.ndarray:
+    return open_frame_cache(memory, tmp_path, size=16).images
+
+
+@pytest.fixture
+def make_loader(samples: Samples) -> Callable[..., BatchLoader]:
+    def make(**options) -> BatchLoader:
+        return BatchLoader(samples, **({"batch_size": 4, "seed": 0, "tokenize": _tokenize} | options))
+
+    return make
+
+
+def test_every_sample_is_seen_once_before_any_is_seen_again():
+    order = BatchOrder(num_samples=5, batch_size=3, seed=0)
+    stream = torch.cat([order.indices(step) for step in range(10)]).tolist()
+    epochs = [stream[start : start + 5] for start in range(0, 30, 5)]
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_a_batch_may_be_larger_than_the_data():
+    assert sorted(BatchOrder(2, 4, seed=0).indices(0).tolist()) == [0, 0, 1, 1]
+
+
+def test_the_order_depends_on_seed_and_step_alone():
+    order = BatchOrder(num_samples=7, batch_size=3, seed=1)
+    forward = [order.indices(step).tolist() for step in range(20)]
+    fresh = BatchOrder(num_samples=7, batch_size=3, seed=1)
+    assert [fresh.indices(step).tolist() for step in reversed(range(20))] == forward[::-1]
+    other = BatchOrder(num_samples=7, batch_size=3, seed=2)
+    assert [other.indices(step).tolist() for step in range(20)] != forward
+
+
+@pytest.mark.parametrize(("num_samples", "batch_size"), [(0, 1), (1, 0)])
+def test_an_empty_batch_is_refused(num_samples: int, batch_size: int):
+    with pytest.raises(ConfigurationError, match="batch_size"):
+        BatchOrder(num_samples, batch_size, seed=0)
+
+
+def test_steps_have_random_numbers_of_their_own():
+    draws = [torch.rand(1, generator=step_generator(0, step)).item() for step in (0, 1, 0)]
+    assert draws[0] == draws[2] != draws[1]
+
+
+def test_a_batch_belongs_together(samples: Samples, images: np.ndarray, make_loader):
+    batch = make_loader(images=images).batch(0)
+    indices = BatchOrder(len(samples), 4, seed=0).indices(0)
+    assert batch.inputs.images is not None
+    np.testing.assert_array_equal(batch.inputs.images, images[indices])
+    assert torch.equal(batch.inputs.state, samples.states[indices])
+    assert torch.equal(batch.actions, samples.action_chunks(indices)[0])
+    assert torch.equal(batch.action_mask, samples.action_chunks(indices)[1])
+    assert batch.inputs.features is None
+    tokens = {0: [4, 0], 1: [4, 0]}
+    masks = {0: [True, False], 1: [True, True]}
+    ids = samples.instruction_ids[indices].tolist()
+    assert batch.inputs.token_ids.tolist() == [tokens[i] for i in ids]
+    assert batch.inputs.token_mask.tolist() == [masks[i] for i in ids]
+
+
+def test_resuming_at_a_step_gives_the_batches_of_an_uninterrupted_run(images: np.ndarray, make_loader):
+    options = {
+        "images": images,
+        "augmentation": Augmentation(shift_pixels=2, brightness=0.2),
+        "state_noise": 0.1,
+    }
+    whole = list(make_loader(**options).batches(0, 6))
+    resumed = list(make_loader(**options).batches(3, 6))
+    for one, other in zip(whole[3:], resumed, strict=True):
+        assert torch.equal(one.inputs.images, other.inputs.images)
+        assert torch.equal(one.inputs.state, other.inputs.state)
+        assert torch.equal(one.actions, other.actions)
+
+
+def test_augmentation_and_noise_change_the_inputs_only(images: np.ndarray, make_loader):
+    plain = make_loader(images=images).batch(0)
+    varied = make_loader(images=images, augmentation=Augmentation(brightness=0.3), state_noise=0.1).batch(0)
+    assert not torch.equal(plain.inputs.images, varied.inputs.images)
+    assert not torch.equal(plain.inputs.state, varied.inputs.state)
+    assert torch.equal(plain.actions, varied.actions)
+
+
+def test_validation_sees_every_sample_once_in_order_and_unvaried(
+    samples: Samples, images: np.ndarray, make_loader
+):
+    loader = make_loader(images=images, augmentation=Augmentation(brightness=0.3), state_noise=0.1)
+    batches = list(loader.every_sample(batch_size=4))
+    assert [len(batch.actions) for batch in batches] == [4, 4, 1]
+    seen = torch.cat([batch.inputs.images for batch in batches])
+    np.testing.assert_array_equal(seen, images)
+    assert torch.equal(torch.cat([batch.inputs.state for batch in batches]), samples.states)
+
+
+def test_features_of_a_random_copy_are_drawn_for_training_and_the_first_for_validation(make_loader):
+    copies, rows = 3, 9
+    table = np.arange(copies * rows, dtype=np.float16).reshape(copies, rows, 1, 1)
+    loader = make_loader(features=table, batch_size=9)
+    drawn = [int(value) for value in loader.batch(0).inputs.features.flatten()]
+    assert sorted(value % rows for value in drawn) == list(range(rows))
+    assert len({value // rows for value in drawn}) > 1
+    first = next(loader.every_sample(9)).inputs
+    assert first.features.dtype == torch.float32
+    assert first.features.flatten().tolist() == list(range(rows))
+    assert first.images is None
+
+
+def test_a_blind_model_gets_neither_images_nor_features(make_loader):
+    inputs = make_loader().batch(0).inputs
+    assert inputs.images is None
+    assert inputs.features is None
+
+
+def test_tables_of_another_data_set_are_refused(images: np.ndarray, make_loader):
+    with pytest.raises(DataError, match=r"images: expected an array .* of at least 9 rows, got \(5, 2"):
+        make_loader(images=images[:5])
+    with pytest.raises(DataError, match=r"features: expected an array \(copies, rows, patches, raw\)"):
+        make_loader(features=np.zeros((9, 4, 2)))
+    with pytest.raises(DataError, match="expected at most one of them"):
+        make_loader(images=images, features=np.zeros((1, 9, 4, 2)))
+
+
+def test_tokens_are_padded_on_the_right():
+    ids, mask = padded_tokens([[5, 6], [7]], padding_id=0)
+    assert ids.tolist() == [[5, 6], [7, 0]]
+    assert mask.int().tolist() == [[1, 1], [1, 0]]

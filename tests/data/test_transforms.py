@@ -1,0 +1,110 @@
+"""Image transforms on pictures small enough to print."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from focusvla.config import Augmentation
+from focusvla.data.transforms import augment, lanczos_weights, resize, shift_randomly
+
+
+def _ramp(batch: int = 1, cameras: int = 1, side: int = 4) -> Tensor:
+    """Pixel (y, x) has the value 10 * y + x in every channel."""
+    values = 10 * torch.arange(side)[:, None] + torch.arange(side)
+    return values.to(torch.uint8)[None, None, :, :, None].expand(batch, cameras, side, side, 3).contiguous()
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_no_augmentation_is_the_identity():
+    images = _ramp()
+    assert augment(images, Augmentation(), _generator()) is images
+
+
+def test_a_shifted_image_is_one_of_the_nine_moves_by_a_pixel_with_repeated_border():
+    rows = {-1: [1, 2, 3, 3], 0: [0, 1, 2, 3], 1: [0, 0, 1, 2]}  # by how source rows are read
+    moves = {tuple(10 * y + x for y in rows[dy] for x in rows[dx]): (dy, dx) for dy in rows for dx in rows}
+    shifted = shift_randomly(_ramp(batch=200), 1, _generator())
+    found = {moves[tuple(image[0, :, :, 0].flatten().tolist())] for image in shifted}
+    assert found == {(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)}
+
+
+def test_samples_and_cameras_are_varied_independently():
+    settings = Augmentation(shift_pixels=3, brightness=0.1)
+    result = augment(_ramp(batch=4, cameras=2, side=16), settings, _generator())
+    assert len({bytes(image.numpy().tobytes()) for image in result.flatten(0, 1)}) == 8
+
+
+def test_the_same_generator_state_gives_the_same_images_and_leaves_the_input_alone():
+    settings = Augmentation(shift_pixels=2, brightness=0.1, contrast=0.2, saturation=0.2)
+    images = _ramp(batch=2, cameras=2, side=8)
+    before = images.clone()
+    first, second = (augment(images, settings, _generator(7)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, augment(images, settings, _generator(8)))
+    assert torch.equal(images, before)
+    assert first.dtype == torch.uint8
+
+
+def test_brightness_adds_one_value_to_all_pixels():
+    images = torch.full((50, 1, 4, 4, 3), 100, dtype=torch.uint8)
+    result = augment(images, Augmentation(brightness=0.1), _generator()).int() - 100
+    assert (result.flatten(1).amax(1) == result.flatten(1).amin(1)).all()
+    assert result.abs().max() <= 26
+    assert result.max() > 15
+    assert result.min() < -15
+
+
+def test_contrast_stretches_around_the_mean():
+    images = torch.tensor([90, 110], dtype=torch.uint8).view(1, 1, 1, 2, 1).expand(50, 1, 1, 2, 3)
+    result = augment(images, Augmentation(contrast=0.5), _generator()).int()
+    assert (result.sum(3) == 200).all()
+    distance = (result[:, 0, 0, 1, 0] - result[:, 0, 0, 0, 0]).tolist()
+    assert min(distance) >= 10
+    assert max(distance) <= 30
+    assert len(set(distance)) > 5
+
+
+def test_saturation_leaves_gray_alone_and_moves_color_away_from_or_toward_it():
+    gray = torch.full((20, 1, 2, 2, 3), 77, dtype=torch.uint8)
+    assert torch.equal(augment(gray, Augmentation(saturation=0.5), _generator()), gray)
+    red = torch.tensor([200, 50, 50], dtype=torch.uint8).expand(20, 1, 2, 2, 3)
+    spread = augment(red, Augmentation(saturation=0.5), _generator()).int()[..., 0, 0, :]
+    spread = spread[..., 0] - spread[..., 1]
+    assert spread.min() < 150 < spread.max()
+
+
+def test_values_stay_within_a_byte():
+    images = torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 2, 1).expand(20, 1, 1, 2, 3)
+    result = augment(images, Augmentation(brightness=0.5, contrast=0.5), _generator()).int()
+    assert (result[..., 0, :] <= result[..., 1, :]).all()  # nothing has wrapped around
+
+
+def test_resizing_to_the_same_size_is_the_identity():
+    images = _ramp()[0]
+    assert resize(images, 4) is images
+
+
+def test_resizing_keeps_a_flat_image_flat():
+    images = torch.full((2, 10, 8, 3), 123, dtype=torch.uint8)
+    assert torch.equal(resize(images, 4), torch.full((2, 4, 4, 3), 123, dtype=torch.uint8))
+
+
+def test_resizing_weights_sum_to_one_and_are_symmetric():
+    weights = lanczos_weights(16, 12)
+    torch.testing.assert_close(weights.sum(1), torch.ones(12))
+    torch.testing.assert_close(weights, weights.flip(0, 1))
+
+
+@pytest.mark.parametrize("size", [24, 28, 48])
+def test_resizing_agrees_with_pillow_up_to_its_rounding_between_passes(size: int):
+    # No overshoot beyond a byte, which Pillow clips between its two passes and we do not.
+    image = np.random.default_rng(0).integers(90, 166, (32, 32, 3), dtype=np.uint8)
+    ours = resize(torch.from_numpy(image)[None], size)[0].numpy().astype(int)
+    theirs = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS)).astype(int)
+    assert np.abs(ours - theirs).max() <= 2
+    assert np.abs(ours - theirs).mean() < 0.5
