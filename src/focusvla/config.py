@@ -1,6 +1,7 @@
 """Every configuration value and nothing else. Imports no torch, so that `focusvla --help` answers at once.
 
-Sources: the paper's Table 3 and equations 6 to 11; where a reading of the paper is a choice, it is a field here.
+Sources: the paper's Table 3 and equations 6 to 11; where a reading of the paper is a choice, it is a field
+here.
 """
 
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ class LanguageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyHeadConfig:
-    """The policy that attends from the action latent to the language model's states. One layer per language layer."""
+    """The policy that attends from the action latent to the language model's states. One layer per language
+    layer."""
 
     num_heads: int
     attention: Literal["cascaded"] = "cascaded"
@@ -83,15 +85,19 @@ class PolicyHeadConfig:
     num_kept_patches: int
     """K of equation 9; the number of patches means no selection."""
     selection: Literal["per_query", "shared"] = "per_query"
-    """Whether each head and action step keeps its own K patches, or a layer ranks them once by summed score."""
+    """Whether each head and action step keeps its own K patches, or a layer ranks them once by summed
+    score."""
     gate: Literal["none", "scalar", "head_wise", "element_wise"] = "element_wise"
     """The gate on the vision attention's output (equation 11)."""
     values: Literal["vlm", "ds", "vlm_ds"] = "vlm_ds"
-    """Vision keys and values: language-model states, raw encoder features, or keys from one and values from the other."""
+    """Vision keys and values: language-model states, raw encoder features, or keys from one and values from
+    the other."""
     feed_forward: Literal["linear", "mlp"] = "linear"
-    """`linear`: LayerNorm, Linear, ReLU as in VLA-Adapter; `mlp`: a pre-norm residual network of 4 times the width."""
+    """`linear`: LayerNorm, Linear, ReLU as in VLA-Adapter; `mlp`: a pre-norm residual network of 4 times the
+    width."""
     normalize_streams: bool = False
-    """Whether each stream passes a LayerNorm before its projections, which training from random weights needs."""
+    """Whether each stream passes a LayerNorm before its projections, which training from random weights
+    needs."""
     latent: Literal["zeros", "learned"] = "zeros"
     """The first layer's input: VLA-Adapter's constant, or one learned row per action step."""
 
@@ -151,14 +157,15 @@ class DemonstrationConfig:
     arm_displacement_meters: float = 0.08
     """In two of three attempts the arm begins up to this far from its home."""
     noise: float = 0.2
-    """Greatest standard deviation of the Ornstein-Uhlenbeck noise on executed actions, in units of full command; each
-    attempt draws 0, half or all of it. Recorded actions are the expert's own."""
+    """Greatest standard deviation of the Ornstein-Uhlenbeck noise on executed actions, in units of full
+    command; each attempt draws 0, half or all of it. Recorded actions are the expert's own."""
     max_steps: int = 280
     """Control steps after which an attempt has failed."""
     image_size: int = 256
     """Side of the recorded images in pixels."""
     mesh_cell_meters: float = 0.0
-    """Draw meshes simplified to this detail, 0 for the benchmark's own; 0.004 is twice as fast, at 1/255 a pixel."""
+    """Draw meshes simplified to this detail, 0 for the benchmark's own; 0.004 is twice as fast, at 1/255 a
+    pixel."""
     workers: int = 0
     """Recording processes; 0 means one per core."""
 
@@ -167,8 +174,32 @@ class DemonstrationConfig:
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", "each task once", self.tasks)
         for field in ("episodes_per_task", "max_steps", "image_size"):
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
-        for field in ("displacement_meters", "arm_displacement_meters", "noise", "mesh_cell_meters", "workers"):
+        for field in (
+            "displacement_meters",
+            "arm_displacement_meters",
+            "noise",
+            "mesh_cell_meters",
+            "workers",
+        ):
             _require(getattr(self, field) >= 0, field, "0 or more", getattr(self, field))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How training inputs are varied; zero turns a variation off."""
+
+    shift_pixels: int = 0
+    """Each camera's image is moved by up to this many pixels in x and in y, its border repeated."""
+    brightness: float = 0.0
+    """Added value is drawn from -brightness to +brightness, in units of the full range."""
+    contrast: float = 0.0
+    """Factor around the image's mean is drawn from 1 - contrast to 1 + contrast."""
+    saturation: float = 0.0
+    """Factor around each pixel's gray value is drawn from 1 - saturation to 1 + saturation."""
+
+    def __post_init__(self):
+        for field in ("shift_pixels", "brightness", "contrast", "saturation"):
+            _require(getattr(self, field) >= 0, f"augmentation.{field}", "0 or more", getattr(self, field))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,11 +226,7 @@ class TrainingConfig:
     """Standard deviation of the noise on normalized proprioception."""
     augmented_copies: int = 2
     """For a frozen encoder: how many augmented copies of each frame are encoded beside the original."""
-    shift_pixels: int = 6
-    """Greatest random shift of an image, in pixels."""
-    brightness: float = 0.05
-    contrast: float = 0.15
-    saturation: float = 0.1
+    augmentation: Augmentation = Augmentation(shift_pixels=6, brightness=0.05, contrast=0.15, saturation=0.1)
     log_every: int = 10
     """Steps between lines of metrics."""
     validate_every: int = 200
@@ -212,7 +239,7 @@ class TrainingConfig:
         for field in ("steps", "batch_size", "learning_rate", "frame_stride", "log_every", "validate_every"):
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
         _require(self.checkpoint_every > 0, "checkpoint_every", "a positive number", self.checkpoint_every)
-        for field in ("warmup_steps", "weight_decay", "state_noise", "augmented_copies", "shift_pixels", "threads"):
+        for field in ("warmup_steps", "weight_decay", "state_noise", "augmented_copies", "threads"):
             _require(getattr(self, field) >= 0, field, "0 or more", getattr(self, field))
         _require(0 <= self.ema_decay < 1, "ema_decay", "0 <= decay < 1", self.ema_decay)
         _require(0 <= self.validation_share < 1, "validation_share", "0 <= share < 1", self.validation_share)

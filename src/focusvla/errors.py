@@ -35,7 +35,9 @@ class MissingDependencyError(FocusVLAError, ImportError):
     """An optional package that is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str):
-        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'focusvla[{extra}]'")
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed: pip install 'focusvla[{extra}]'"
+        )
 
 
 class RenderingError(FocusVLAError, RuntimeError):
@@ -56,5 +58,7 @@ def require_known(field: str, value: str, known: Iterable[str]) -> None:
     if value in known:
         return
     near = difflib.get_close_matches(value, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(map(repr, known))}."
+    hint = (
+        f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(map(repr, known))}."
+    )
     raise ConfigurationError(f"{field}={value!r} is unknown; {hint}")

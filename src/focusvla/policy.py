@@ -7,16 +7,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from focusvla_client import Observation, Spec
 from jaxtyping import Float32
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from focusvla.config import ExperimentConfig, LanguageConfig, ModelConfig, PolicyHeadConfig, TrainingConfig, VisionConfig
+from focusvla.config import (
+    Augmentation,
+    ExperimentConfig,
+    LanguageConfig,
+    ModelConfig,
+    PolicyHeadConfig,
+    TrainingConfig,
+    VisionConfig,
+)
 from focusvla.data.normalization import Statistics, action_normalizer, state_normalizer
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
 from focusvla.model.focusvla import FocusVLA
 from focusvla.types import ModelInputs
+from focusvla_client import Observation, Spec
 
 
 class FocusVLAPolicy:
@@ -140,7 +148,9 @@ def load_policy(path: Path) -> FocusVLAPolicy:
         ) from error
     expected = model.state_dict()
     missing, unexpected = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
-    reshaped = sorted(name for name in set(expected) & set(tensors) if expected[name].shape != tensors[name].shape)
+    reshaped = sorted(
+        name for name in set(expected) & set(tensors) if expected[name].shape != tensors[name].shape
+    )
     if missing or unexpected or reshaped:
         raise CheckpointError(
             f"{folder}: the weights are not those of its config.json; missing {missing}, unexpected {unexpected}, "
@@ -169,7 +179,9 @@ def read_experiment(folder: Path) -> ExperimentConfig:
                     "policy_head": PolicyHeadConfig(**model["policy_head"]),
                 }
             ),
-            training=TrainingConfig(**values["training"]),
+            training=TrainingConfig(
+                **{**values["training"], "augmentation": Augmentation(**values["training"]["augmentation"])}
+            ),
         )
     except (KeyError, TypeError, ConfigurationError) as error:
         raise CheckpointError(

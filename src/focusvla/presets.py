@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from focusvla.config import (
+    Augmentation,
     ExperimentConfig,
     LanguageConfig,
     ModelConfig,
@@ -39,7 +40,7 @@ def tiny() -> ExperimentConfig:
             validate_every=10,
             checkpoint_every=10,
             augmented_copies=1,
-            shift_pixels=1,
+            augmentation=Augmentation(shift_pixels=1),
         ),
     )
 

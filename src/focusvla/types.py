@@ -8,7 +8,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """What the model sees. Of `images` and `features` at most one is given; a vision-blind model needs neither."""
+    """What the model sees. Of `images` and `features` at most one is given; a vision-blind model needs
+    neither."""
 
     images: UInt8[Tensor, "batch cameras height width 3"] | None
     """RGB, 0 to 255, in the camera order of the spec."""

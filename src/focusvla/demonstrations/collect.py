@@ -1,8 +1,10 @@
-"""Recording a data set of scripted demonstrations on all cores, so that any process may be killed at any time.
+"""Recording a data set of scripted demonstrations on all cores, so that any process may be killed at any
+time.
 
-An attempt is simulated first, without a picture; if it succeeds, after release and retreat, its frames are drawn and its
-shard is published. Attempts are numbered: the data set is made of the successes among attempts 0, 1, 2, ... of each task
-and does not depend on how many processes recorded it or how often they were interrupted.
+An attempt is simulated first, without a picture; if it succeeds, after release and retreat, its frames are
+drawn and its shard is published. Attempts are numbered: the data set is made of the successes among attempts
+0, 1, 2, ... of each task and does not depend on how many processes recorded it or how often they were
+interrupted.
 
     NAME.recording/             until the data set is complete
     ├── collection.json         the configuration; another one is refused
@@ -23,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from focusvla_client import Observer, rollout
 
 from focusvla.config import DemonstrationConfig
 from focusvla.data.lerobot_writer import assemble_dataset
@@ -32,6 +33,7 @@ from focusvla.demonstrations.experts import ScriptedExpert
 from focusvla.demonstrations.noise import NoisyEnvironment
 from focusvla.errors import ConfigurationError, StorageError
 from focusvla.simulation.libero import CAMERAS, LiberoEnvironment, LiberoStart, libero_spec, libero_task
+from focusvla_client import Observer, rollout
 
 Progress = Callable[[int, int, str], None]
 """Called with episodes kept, episodes wanted, and a line about the latest attempt."""
@@ -67,7 +69,8 @@ def collect_demonstrations(
 ) -> dict[str, Any]:
     """Record `config` as a LeRobot v3.0 data set at `output`; continue where an interrupted run stopped.
 
-    Returns the summary that is also written to `meta/demonstrations.json`: kept episodes and attempts per task.
+    Returns the summary that is also written to `meta/demonstrations.json`: kept episodes and attempts per
+    task.
 
     Raises:
         StorageError: `output` exists and is not this collection, or cannot be written.
@@ -79,7 +82,9 @@ def collect_demonstrations(
     if output.exists():
         if summary_file.is_file() and json.loads(summary_file.read_text("utf-8"))["config"] == described:
             return json.loads(summary_file.read_text("utf-8"))
-        raise StorageError(f"output={output}: exists already and is not this collection. Choose another folder.")
+        raise StorageError(
+            f"output={output}: exists already and is not this collection. Choose another folder."
+        )
     tasks = {index: libero_task(config.suite, index) for index in config.tasks}
     staging = output.with_name(output.name + ".recording")
     _open_staging(staging, described)
@@ -103,7 +108,9 @@ def collect_demonstrations(
             while True:
                 for task in tasks:
                     in_flight = len(started[task]) - len(kept[task]) - len(rejected[task])
-                    while len(kept[task]) + in_flight < config.episodes_per_task and len(running) < workers + 1:
+                    while (
+                        len(kept[task]) + in_flight < config.episodes_per_task and len(running) < workers + 1
+                    ):
                         number = next(n for n in range(10**9) if n not in started[task])
                         started[task].add(number)
                         in_flight += 1
@@ -131,7 +138,9 @@ def collect_demonstrations(
         },
         "rejected": [json.loads(line) for line in _lines(staging / "rejected.jsonl")],
     }
-    assemble_dataset(read_shard_index(staging / "episodes"), output, libero_spec(config.image_size), robot_type="panda")
+    assemble_dataset(
+        read_shard_index(staging / "episodes"), output, libero_spec(config.image_size), robot_type="panda"
+    )
     summary_file.write_text(json.dumps(summary, indent=2), "utf-8")
     shutil.rmtree(staging)
     return summary
@@ -205,7 +214,9 @@ def _open_staging(staging: Path, described: dict[str, Any]) -> None:
             partial.replace(file)
         found = json.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise StorageError(f"{staging}: cannot be written ({error.strerror}). Choose another folder.") from error
+        raise StorageError(
+            f"{staging}: cannot be written ({error.strerror}). Choose another folder."
+        ) from error
     differing = [key for key in described if found.get(key) != described[key]]
     if differing:
         raise ConfigurationError(

@@ -1,14 +1,13 @@
 """Scripted experts: policies that know where everything is.
 
-A script is a generator of actions written as skills (`move_to`, `hold`, `pick`, `place_in_basket`) that read the live
-scene, so it corrects itself when noise pushes it off its path. The numbers (speeds, heights, waits) were measured; see
-docs/log.md.
+A script is a generator of actions written as skills (`move_to`, `hold`, `pick`, `place_in_basket`) that read
+the live scene, so it corrects itself when noise pushes it off its path. The numbers (speeds, heights, waits)
+were measured; see docs/log.md.
 """
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from focusvla_client.policy import Observation
 from jaxtyping import Float, Float32
 from scipy.spatial.transform import Rotation
 
@@ -16,6 +15,7 @@ from focusvla.demonstrations.grasping import plan_grasp
 from focusvla.errors import ConfigurationError
 from focusvla.simulation.libero import LiberoEnvironment
 from focusvla.simulation.libero_scene import LiberoScene
+from focusvla_client.policy import Observation
 
 OPEN, CLOSE = -1.0, 1.0
 _FULL_TRANSLATION, _FULL_ROTATION = 0.05, 0.5
@@ -41,7 +41,8 @@ def move_to(
     max_steps: int = 80,
     speed: float = 1.0,
 ) -> Actions:
-    """Go straight to `position` (meters) and `yaw`, at most `speed` of full command, until within the tolerances."""
+    """Go straight to `position` (meters) and `yaw`, at most `speed` of full command, until within the
+    tolerances."""
     rotation = pointing_down(yaw)
     for _ in range(max_steps):
         offset = position - scene.gripper_position
@@ -67,7 +68,8 @@ def hold(scene: LiberoScene, yaw: float, gripper: float, steps: int) -> Actions:
 
 
 def pick(scene: LiberoScene, name: str, lift_height: float, attempts: int = 3) -> Iterator:
-    """Grasp object `name` from above and lift it, trying again when it stayed behind. Returns the grasp's yaw."""
+    """Grasp object `name` from above and lift it, trying again when it stayed behind. Returns the grasp's
+    yaw."""
     yaw = 0.0
     for _ in range(attempts):
         before = scene.object_position(name)[2]

@@ -33,8 +33,9 @@ class Grasp:
 def plan_grasp(scene: LiberoScene, name: str, depth: float = 0.03) -> Grasp:
     """The grasp of object `name` with the narrowest opening, near yaw 0 and clear of its neighbors.
 
-    The object is sliced `depth` below its top (but no lower than the fingertips can reach). For each yaw the slice's
-    extent between the fingers is its width; along the other axis the grasp may shift when neighbors are in the way.
+    The object is sliced `depth` below its top (but no lower than the fingertips can reach). For each yaw the
+    slice's extent between the fingers is its width; along the other axis the grasp may shift when neighbors
+    are in the way.
     """
     points = scene.surface_points(name, 20000)
     top = float(np.percentile(points[:, 2], 99.8))
@@ -78,6 +79,8 @@ def _is_clear(
     inner, outer, half = _FINGER_SWEEP
     in_sweep = (across > inner) & (across < outer) & (sideways < half) & (heights > height - 0.015)
     under_hand = (
-        (across < _HAND_HALF_SIZE[0]) & (sideways < _HAND_HALF_SIZE[1]) & (heights > height + _HAND_ABOVE_SITE)
+        (across < _HAND_HALF_SIZE[0])
+        & (sideways < _HAND_HALF_SIZE[1])
+        & (heights > height + _HAND_ABOVE_SITE)
     )
     return not (in_sweep.any() or under_hand.any())

@@ -1,16 +1,16 @@
 """Noise between what an expert commands and what the arm does.
 
-The recorded action is the expert's, the executed one is disturbed: so demonstrations visit states off the ideal path and
-show the way back (disturbances for augmenting robot trajectories, Laskey et al. 2017).
+The recorded action is the expert's, the executed one is disturbed: so demonstrations visit states off the
+ideal path and show the way back (disturbances for augmenting robot trajectories, Laskey et al. 2017).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from focusvla_client import Observation, Spec
 from jaxtyping import Float
 
-from focusvla.simulation.libero import LiberoEnvironment, LiberoStart
+from focusvla_client import Environment, Observation, Spec
 
 _PERSISTENCE = 0.7
 _ROTATION_SHARE = 0.5
@@ -18,9 +18,9 @@ _BURST_PROBABILITY = 0.01
 
 
 class NoisyEnvironment:
-    """A LIBERO environment whose arm does not do quite what it is told. The gripper obeys."""
+    """An environment whose arm does not do quite what it is told. The gripper obeys."""
 
-    def __init__(self, environment: LiberoEnvironment, sigma: float, rng: np.random.Generator):
+    def __init__(self, environment: Environment, sigma: float, rng: np.random.Generator):
         """Disturb `environment` with noise of standard deviation `sigma` in units of full command; 0 is none.
 
         Besides the noise, one step in a hundred begins a push of 3 to 6 steps in a random direction.
@@ -37,7 +37,7 @@ class NoisyEnvironment:
         """The conventions of the disturbed environment."""
         return self.environment.spec
 
-    def reset(self, start: LiberoStart) -> None:
+    def reset(self, start: Any) -> None:
         """Begin an episode."""
         self.environment.reset(start)
 

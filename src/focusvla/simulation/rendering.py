@@ -1,7 +1,7 @@
 """Drawing without a screen: which back end works, and a renderer that draws one model.
 
-A process must not hold several OpenGL contexts at once (the third silently draws garbage with Mesa), so `Renderer`
-closes the one that was open before it.
+A process must not hold several OpenGL contexts at once (the third silently draws garbage with Mesa), so
+`Renderer` closes the one that was open before it.
 """
 
 import importlib
@@ -11,12 +11,15 @@ import sys
 import weakref
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from focusvla.errors import MissingDependencyError, RenderingError
 
 _BACK_ENDS = ("egl", "osmesa")
 _PROBE = "import mujoco; context = mujoco.GLContext(16, 16); context.make_current(); context.free()"
+
+_HIDDEN_GROUP = 5
+"""Geometries of this group are not drawn; MuJoCo draws groups 0 to 2 unless told otherwise."""
 
 _open_renderer: "weakref.ref[Renderer] | None" = None
 
@@ -24,8 +27,8 @@ _open_renderer: "weakref.ref[Renderer] | None" = None
 def select_rendering_back_end() -> str:
     """Choose how MuJoCo draws, once for this process and its children.
 
-    Sets `MUJOCO_GL` and `PYOPENGL_PLATFORM` together, since one without the other fails at import. A value that the
-    user has set in `MUJOCO_GL` is the only one tried.
+    Sets `MUJOCO_GL` and `PYOPENGL_PLATFORM` together, since one without the other fails at import. A value
+    that the user has set in `MUJOCO_GL` is the only one tried.
 
     Raises:
         RenderingError: no back end can draw; the message names the Debian packages that bring one.
@@ -54,10 +57,15 @@ def select_rendering_back_end() -> str:
 
 
 class Renderer:
-    """Draws a MuJoCo model's cameras as the LIBERO benchmark does: visual geometries only, 4 samples a pixel."""
+    """Draws a MuJoCo model's cameras as the LIBERO benchmark does: visual geometries only, 4 samples a
+    pixel."""
 
-    def __init__(self, model, height: int, width: int):
-        """Open a drawing context for `model` (`mujoco.MjModel`), images of `height` x `width` pixels."""
+    def __init__(self, model, height: int, width: int, skip_unseen: bool = False):
+        """Open a drawing context for `model` (`mujoco.MjModel`), images of `height` x `width` pixels.
+
+        With `skip_unseen`, meshes whose bounding box lies outside a camera's view are not sent to it, which
+        saves a third of the time and may change single pixels.
+        """
         global _open_renderer
         import mujoco
 
@@ -73,8 +81,10 @@ class Renderer:
             self._context = platform.GLContext(width, height)
             self._context.make_current()
             self._drawing = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-        except Exception as error:  # noqa: BLE001 - drivers raise whatever they like
-            raise RenderingError(f"cannot open a rendering context: {error}. Run `focusvla doctor`.") from error
+        except Exception as error:
+            raise RenderingError(
+                f"cannot open a rendering context: {error}. Run `focusvla doctor`."
+            ) from error
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
         self._scene = mujoco.MjvScene(model, maxgeom=1000)
         self._option = mujoco.MjvOption()
@@ -84,6 +94,9 @@ class Renderer:
         self._viewpoint.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._perturbation = mujoco.MjvPerturb()
         self._viewport = mujoco.MjrRect(0, 0, width, height)
+        self._skip_unseen = skip_unseen
+        self._meshes = np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_MESH)
+        self._groups = model.geom_group.copy()
         self._closed = False
         _open_renderer = weakref.ref(self)
 
@@ -93,13 +106,17 @@ class Renderer:
         return self._closed
 
     def draw(self, data, camera: str) -> UInt8[np.ndarray, "height width 3"]:
-        """The view of `camera` in `data` (`mujoco.MjData`), first row at the bottom as OpenGL and LIBERO give it.
+        """The view of `camera` in `data` (`mujoco.MjData`), first row at the bottom as OpenGL and LIBERO give
+        it.
 
         Raises:
             RenderingError: the picture has one single color, which is how a broken context shows.
         """
         mujoco = self._mujoco
         self._viewpoint.fixedcamid = self._model.camera(camera).id
+        if self._skip_unseen:
+            seen = boxes_in_view(self._model, data, self._viewpoint.fixedcamid, self._meshes)
+            self._model.geom_group[self._meshes] = np.where(seen, self._groups[self._meshes], _HIDDEN_GROUP)
         mujoco.mjv_updateScene(
             self._model,
             data,
@@ -109,6 +126,7 @@ class Renderer:
             mujoco.mjtCatBit.mjCAT_ALL,
             self._scene,
         )
+        self._model.geom_group[self._meshes] = self._groups[self._meshes]
         mujoco.mjr_render(self._viewport, self._scene, self._drawing)
         image = np.empty((self._viewport.height, self._viewport.width, 3), np.uint8)
         mujoco.mjr_readPixels(image, None, self._viewport, self._drawing)
@@ -122,3 +140,21 @@ class Renderer:
             self._closed = True
             self._drawing.free()
             self._context.free()
+
+
+def boxes_in_view(model, data, camera: int, geoms: Int[np.ndarray, " geoms"]) -> Bool[np.ndarray, " geoms"]:
+    """Which geometries' bounding boxes reach into the view of a fixed camera (a square picture, 2 % margin).
+
+    A box is out of view if all its corners lie beyond one of the pyramid's four sides, or behind the camera.
+    """
+    signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    boxes = model.geom_aabb.reshape(-1, 6)[geoms]
+    corners = boxes[:, None, :3] + signs * boxes[:, None, 3:]
+    world = np.einsum("gij,gkj->gki", data.geom_xmat.reshape(-1, 3, 3)[geoms], corners)
+    world += data.geom_xpos[geoms, None]
+    right, up, behind = np.moveaxis(
+        (world - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3), -1, 0
+    )
+    reach = -behind * 1.02 * np.tan(np.deg2rad(model.cam_fovy[camera]) / 2)
+    beyond = [right > reach, right < -reach, up > reach, up < -reach, behind > -0.001]
+    return ~np.any([side.all(axis=1) for side in beyond], axis=0)

@@ -18,7 +18,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from focusvla_client import Spec
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -30,6 +29,7 @@ from focusvla.model.focusvla import FocusVLA
 from focusvla.policy import checkpoint_folder, checkpoint_step, checkpoint_steps
 from focusvla.training.optimization import WeightAverage
 from focusvla.versions import versions
+from focusvla_client import Spec
 
 
 def save_checkpoint(
@@ -52,7 +52,9 @@ def save_checkpoint(
     if folder.exists():  # the same step of the same run, finished before an interruption
         return folder
     with explained_storage_errors(folder), publish_folder(folder) as partial:
-        _save(_model_tensors(model) | _optimizer_tensors(optimizer, average), partial / "training.safetensors")
+        _save(
+            _model_tensors(model) | _optimizer_tensors(optimizer, average), partial / "training.safetensors"
+        )
         average.swap()
         _save(model.state_dict(), partial / "model.safetensors")
         average.swap()
@@ -87,7 +89,9 @@ def restore_training(
         ) from error
     expected = _model_tensors(model)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    expected |= {f"optimizer.{i}.{key}": p for i, p in enumerate(parameters) for key in ("exp_avg", "exp_avg_sq")}
+    expected |= {
+        f"optimizer.{i}.{key}": p for i, p in enumerate(parameters) for key in ("exp_avg", "exp_avg_sq")
+    }
     expected |= {f"average.{i}": value for i, value in enumerate(average.values)}
     wrong = sorted(set(expected) ^ set(tensors)) or sorted(
         name for name, tensor in tensors.items() if tensor.shape != expected[name].shape
@@ -98,7 +102,9 @@ def restore_training(
             f"{f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''}. Train it with its own configuration."
         )
     step = checkpoint_step(folder)
-    model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
+    model.load_state_dict(
+        {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    )
     for index, parameter in enumerate(parameters):
         optimizer.state[parameter] = {
             "step": torch.tensor(float(step)),
@@ -124,9 +130,7 @@ def _model_tensors(model: FocusVLA) -> dict[str, torch.Tensor]:
     return {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
 
 
-def _optimizer_tensors(
-    optimizer: torch.optim.Optimizer, average: WeightAverage
-) -> dict[str, torch.Tensor]:
+def _optimizer_tensors(optimizer: torch.optim.Optimizer, average: WeightAverage) -> dict[str, torch.Tensor]:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     tensors = {f"average.{index}": value for index, value in enumerate(average.values)}
     for index, parameter in enumerate(parameters):

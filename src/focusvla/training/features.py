@@ -11,38 +11,29 @@ import numpy as np
 import torch
 from jaxtyping import Float16
 
-from focusvla.config import TrainingConfig
+from focusvla.config import Augmentation, TrainingConfig
 from focusvla.data.batch_order import step_generator
 from focusvla.data.frame_cache import FrameCache
 from focusvla.data.storage import explained_storage_errors, partial_path, require_free_space
-from focusvla.data.transforms import Augmentation, augment
+from focusvla.data.transforms import augment
 from focusvla.model.focusvla import FocusVLA
 
 _FRAMES_AT_ONCE = 16
 
 
-def augmentation(config: TrainingConfig) -> Augmentation:
-    """How the configuration varies images."""
-    return Augmentation(
-        shift_pixels=config.shift_pixels,
-        brightness=config.brightness,
-        contrast=config.contrast,
-        saturation=config.saturation,
-    )
-
-
 def open_features(
     model: FocusVLA, cache: FrameCache, config: TrainingConfig, on_progress: Callable[[int, int], None]
 ) -> Float16[np.ndarray, "copies rows patches raw"]:
-    """Open the features of all cached frames beside the cache, computing them first if that has not been done.
+    """Open the features of all cached frames beside the cache, computing them first if that has not been
+    done.
 
-    Copy 0 is of the frames themselves, the others of augmented ones. Of several processes that ask at once, one computes
-    and the others wait. `on_progress` is told finished and all frames.
+    Copy 0 is of the frames themselves, the others of augmented ones. Of several processes that ask at once,
+    one computes and the others wait. `on_progress` is told finished and all frames.
 
     Raises:
         StorageError: the disk is too full or the folder cannot be written.
     """
-    settings = augmentation(config)
+    settings = config.augmentation
     identity = json.dumps(
         [cache.path.name, asdict(model.config.vision), asdict(settings), config.augmented_copies, config.seed]
     )

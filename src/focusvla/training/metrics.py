@@ -25,7 +25,8 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a metrics file, none if there is no file; a line cut off by a kill is not read."""
+    """All complete lines of a metrics file, none if there is no file; a line cut off by a kill is not
+    read."""
     text = path.read_text("utf-8") if path.exists() else ""
     lines = text.splitlines() if text.endswith("\n") else text.splitlines()[:-1]
     return [json.loads(line) for line in lines]

@@ -1,7 +1,8 @@
 """Training: the only loop that changes weights.
 
-The batch of step s is a function of the seed and s alone, and a checkpoint holds weights, moments and average, so a run
-that was killed and continued gives the losses of one that was not, bit for bit on the same machine.
+The batch of step s is a function of the seed and s alone, and a checkpoint holds weights, moments and
+average, so a run that was killed and continued gives the losses of one that was not, bit for bit on the same
+machine.
 """
 
 import dataclasses
@@ -19,7 +20,6 @@ from focusvla.config import ExperimentConfig, ModelConfig
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.data.loader import BatchLoader
-from focusvla.data.normalization import Statistics
 from focusvla.data.samples import Samples, build_samples, split_episodes
 from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
@@ -27,7 +27,7 @@ from focusvla.model.focusvla import FocusVLA, action_loss
 from focusvla.model.language import build_vocabulary
 from focusvla.policy import checkpoint_folder, checkpoint_steps
 from focusvla.training.checkpoint import remove_unfinished, restore_training, save_checkpoint
-from focusvla.training.features import augmentation, open_features
+from focusvla.training.features import open_features
 from focusvla.training.metrics import MetricsLog
 from focusvla.training.optimization import WeightAverage, build_optimizer, learning_rate
 
@@ -74,8 +74,10 @@ def train(
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     model = FocusVLA(experiment.model)
-    training_episodes, validation_episodes = split_episodes(source.num_episodes, config.validation_share, config.seed)
-    statistics = Statistics.from_source(source)
+    training_episodes, validation_episodes = split_episodes(
+        source.num_episodes, config.validation_share, config.seed
+    )
+    statistics = source.statistics()
     images, features = _visual_inputs(model, experiment, source, cache_folder, on_stage)
 
     def samples(episodes: list[int]) -> Samples:
@@ -95,7 +97,7 @@ def train(
             tokenize=model.tokenize,
             images=images,
             features=features,
-            augmentation=augmentation(config),
+            augmentation=config.augmentation,
             state_noise=config.state_noise,
         )
 
@@ -119,7 +121,9 @@ def train(
         loss = action_loss(model(batch.inputs), batch.actions, batch.action_mask)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        gradient_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm, foreach=True)
+        gradient_norm = torch.nn.utils.clip_grad_norm_(
+            model.parameters(), config.max_gradient_norm, foreach=True
+        )
         value = loss.item()
         if not math.isfinite(value):
             raise DataError(
@@ -134,7 +138,9 @@ def train(
         if taken % config.log_every == 0 or taken == config.steps:
             metrics.write(step=taken, loss=value, learning_rate=rate, gradient_norm=gradient_norm.item())
         if validation_data is not None and (taken % config.validate_every == 0 or taken == config.steps):
-            metrics.write(step=taken, validation_loss=_validate(model, average, validation_data, config.batch_size))
+            metrics.write(
+                step=taken, validation_loss=_validate(model, average, validation_data, config.batch_size)
+            )
         if taken % config.checkpoint_every == 0 or taken == config.steps:
             folder = save_checkpoint(
                 run,
@@ -224,7 +230,9 @@ def _visual_inputs(
         model, cache, experiment.training, lambda done, total: on_stage("encode", done, total)
     )
     sample = features[0, :: max(1, len(cache) // 500)].astype(np.float32).reshape(-1, features.shape[-1])
-    model.set_feature_statistics(torch.from_numpy(sample.mean(axis=0)), torch.from_numpy(sample.std(axis=0) + 1e-3))
+    model.set_feature_statistics(
+        torch.from_numpy(sample.mean(axis=0)), torch.from_numpy(sample.std(axis=0) + 1e-3)
+    )
     return None, features
 
 

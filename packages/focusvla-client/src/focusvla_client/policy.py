@@ -1,13 +1,13 @@
 """What acts and what is acted on.
 
-Everything that acts is a `Policy`: a trained model, a websocket client, a scripted expert, a replay. Everything that is
-acted on is an `Environment`: a simulator or a robot.
+Everything that acts is a `Policy`: a trained model, a websocket client, a scripted expert, a replay.
+Everything that is acted on is an `Environment`: a simulator or a robot.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Mapping, Protocol, Sequence
+from typing import Any, Mapping, Protocol, Sequence, runtime_checkable
 
 import numpy as np
 
@@ -26,12 +26,14 @@ class Observation:
     """The task in words."""
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Anything that turns observations into actions."""
 
     @property
     def cameras(self) -> Sequence[str]:
-        """The cameras it looks through. An environment renders these and no others, so blind policies cost nothing."""
+        """The cameras it looks through. An environment renders these and no others, so blind policies cost
+        nothing."""
         ...
 
     def reset(self) -> None:
@@ -43,6 +45,7 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
 class Environment(Protocol):
     """Anything a policy can act in. Images are made in `observe` only, never in `apply`."""
 

@@ -1,7 +1,7 @@
 """The one episode loop.
 
-Evaluation is `rollout` with a model, demonstration is `rollout` with an expert and a recording observer, replay is
-`rollout` with a recorded policy.
+Evaluation is `rollout` with a model, demonstration is `rollout` with an expert and a recording observer,
+replay is `rollout` with a recorded policy.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def rollout(
 ) -> Rollout:
     """Play one episode from `start`.
 
-    The first `actions_per_inference` actions of each chunk are applied before the policy is asked again. The episode
-    ends at success (unless `stop_on_success` is false), after `max_steps` actions, or when the policy answers with an
-    empty chunk; success is what the environment says at that moment.
+    The first `actions_per_inference` actions of each chunk are applied before the policy is asked again. The
+    episode ends at success (unless `stop_on_success` is false), after `max_steps` actions, or when the policy
+    answers with an empty chunk; success is what the environment says at that moment.
     """
     environment.reset(start)
     policy.reset()

@@ -1,7 +1,8 @@
 """Conventions as data: they travel with data sets and checkpoints and are compared before anything moves.
 
-Flipped images, inverted grippers and wrong rotations do not crash; they only make a policy fail. So each is a named
-value here, and a difference between a policy and its environment is an error that lists every differing field.
+Flipped images, inverted grippers and wrong rotations do not crash; they only make a policy fail. So each is a
+named value here, and a difference between a policy and its environment is an error that lists every differing
+field.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ GRIPPER_NONE = "none"
 IMAGE_UPRIGHT = "upright"
 """Row 0 is the top of the picture as a person standing behind the camera sees it."""
 IMAGE_BOTTOM_UP_ROTATED_180 = "bottom_up_rotated_180"
-"""OpenGL's bottom-up picture turned by 180 degrees, which is upright and mirrored left to right: what LIBERO policies
-are trained on."""
+"""OpenGL's bottom-up picture turned by 180 degrees, which is upright and mirrored left to right: what LIBERO
+policies are trained on."""
 
 
 class SpecMismatchError(ValueError):

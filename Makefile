@@ -1,0 +1,39 @@
+# `make quickstart` and `make test` do everything from a fresh clone; `make check` is what CI checks first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+SOURCES = -e packages/focusvla-client -e
+
+.PHONY: quickstart test check install format client-version
+
+quickstart: $(VENV)/runtime.installed
+	$(BIN)/focusvla quickstart
+
+test: $(VENV)/dev.installed
+	$(BIN)/python -m pytest --jaxtyping-packages=focusvla,beartype.beartype -m "not simulator and not slow and not lerobot"
+	$(BIN)/python -m pytest -m "(simulator or slow) and not lerobot"
+
+check: $(VENV)/dev.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/typos
+	$(BIN)/vermin --quiet --eval-annotations --backport typing --target=3.8- --violations packages/focusvla-client/src
+	$(BIN)/pyright
+
+format: $(VENV)/dev.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: $(VENV)/runtime.installed
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/runtime.installed: pyproject.toml packages/focusvla-client/pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(SOURCES) ".[libero,mini]"
+	@touch $@
+
+$(VENV)/dev.installed: $(VENV)/runtime.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(SOURCES) ".[libero,mini,dev]"
+	@touch $@

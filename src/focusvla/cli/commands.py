@@ -1,0 +1,197 @@
+"""One function a command; its docstring is its help, its parameters are its flags.
+
+Each is thin: it reads paths and configuration, calls the room that does the work, and shows progress.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from focusvla.cli.progress import bar
+from focusvla.config import DemonstrationConfig, EvaluationConfig, TrainingConfig
+from focusvla.errors import DataError
+
+_DEMONSTRATION, _EVALUATION = DemonstrationConfig(), EvaluationConfig()
+
+
+def demonstrate(
+    output: Path, config: Annotated[DemonstrationConfig, tyro.conf.arg(name="")] = _DEMONSTRATION
+) -> None:
+    """Record scripted demonstrations as a LeRobot v3.0 data set.
+
+    Example: focusvla demonstrate --output data/object --tasks 2 3 4 --episodes-per-task 30
+
+    Interrupted, the same command goes on where it stopped.
+
+    Args:
+        output: Folder of the data set, which must not exist yet.
+        config: What to record.
+    """
+    from focusvla.demonstrations.collect import collect_demonstrations
+
+    with bar("demonstrations") as shown:
+        summary = collect_demonstrations(config, output, shown.update)
+    table = Table("task", "instruction", "kept", "attempts")
+    for task, counts in summary["tasks"].items():
+        table.add_row(task, counts["instruction"], str(counts["kept"]), str(counts["attempts"]))
+    _print(table)
+    _print(f"data set: {output}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOverrides:
+    """Values that replace the preset's; those not given stay."""
+
+    steps: int | None = None
+    """Optimizer steps."""
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    seed: int | None = None
+    frame_stride: int | None = None
+    """Every which frame is a training sample."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints."""
+    threads: int | None = None
+    """Threads of the CPU to use; 0 leaves the choice to torch."""
+
+
+_NO_OVERRIDES = TrainingOverrides()
+
+
+def train(
+    preset: tyro.conf.Positional[str],
+    data: Path,
+    output: Path,
+    cache: Path | None = None,
+    overrides: Annotated[TrainingOverrides, tyro.conf.arg(name="")] = _NO_OVERRIDES,
+) -> None:
+    """Train a preset on a data set.
+
+    Example: focusvla train mini --data data/object --output runs/mini
+
+    Interrupted, the same command goes on from the newest checkpoint, with the losses of an undisturbed run.
+
+    Args:
+        preset: `mini`, `mini_blind` (sees nothing, the baseline) or `tiny` (random weights, for tests).
+        data: Folder of a LeRobot v3.0 data set.
+        output: Folder of the run: metrics and checkpoints.
+        cache: Folder for decoded frames and encoded features; beside the data set if not given.
+        overrides: What to change in the preset.
+    """
+    import dataclasses
+
+    from focusvla.presets import preset as find_preset
+
+    experiment = find_preset(preset)
+    given = {name: value for name, value in dataclasses.asdict(overrides).items() if value is not None}
+    training: TrainingConfig = dataclasses.replace(experiment.training, **given)
+    run_training(dataclasses.replace(experiment, training=training), data, output, cache)
+
+
+def run_training(experiment, data: Path, output: Path, cache: Path | None, label: str = "training") -> Path:
+    """Train `experiment` with progress bars; what `train` and `quickstart` share."""
+    from focusvla.data.lerobot_reader import LeRobotSource
+    from focusvla.training.trainer import StepReport
+    from focusvla.training.trainer import train as run
+
+    source = LeRobotSource(data)
+    average = [float("nan")] * 2
+
+    with bar(label) as shown:
+
+        def on_step(report: StepReport) -> None:
+            for index, value in enumerate((report.loss, report.seconds)):
+                average[index] = (
+                    value if average[index] != average[index] else 0.98 * average[index] + 0.02 * value
+                )
+            note = f"loss {average[0]:.4f}, {1000 * average[1]:.0f} ms a step"
+            shown.update(report.step, experiment.training.steps, note)
+
+        checkpoint = run(
+            experiment,
+            source,
+            output,
+            cache_folder=cache or data.with_name(data.name + ".cache"),
+            on_step=on_step,
+            on_stage=lambda stage, done, total: shown.update(done, total, f"{stage} frames"),
+        )
+    _print(f"checkpoint: {checkpoint}")
+    return checkpoint
+
+
+def evaluate(
+    checkpoint: Path,
+    output: Path,
+    config: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = _EVALUATION,
+) -> None:
+    """Evaluate a checkpoint in the simulator.
+
+    Example: focusvla evaluate --checkpoint runs/mini --output results/wide --protocol libero_wide --tasks 2 3
+    4
+
+    Interrupted, the same command goes on with the episodes that are missing.
+
+    Args:
+        checkpoint: Folder of a checkpoint, or of a training run, whose newest is taken.
+        output: Folder of the results: a JSON line per episode, videos.
+        config: Which episodes.
+    """
+    run_evaluation(checkpoint, output, config)
+
+
+def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, label: str = "evaluation"):
+    """Evaluate with a progress bar and a table; what `evaluate` and `quickstart` share."""
+    from focusvla.evaluation.evaluate import evaluate as run
+    from focusvla.evaluation.results import success_rate, success_rate_by_task
+
+    succeeded = [0, 0]
+
+    def note(result) -> str:
+        if result is not None:
+            succeeded[0] += result.success
+            succeeded[1] += 1
+        return f"{succeeded[0]} of {succeeded[1]} succeeded" if succeeded[1] else ""
+
+    with bar(label) as shown:
+        results = run(
+            checkpoint, config, output, lambda done, total, result: shown.update(done, total, note(result))
+        )
+    instructions = {result.task: result.instruction for result in results}
+    table = Table("task", "instruction", "success (Wilson 95 %)", title=f"{config.suite}, {config.protocol}")
+    for task, rate in success_rate_by_task(results).items():
+        table.add_row(str(task), instructions[task], str(rate))
+    table.add_row("all", "", str(success_rate(results)))
+    _print(table)
+    broken = sum(bool(result.error) for result in results)
+    if broken:
+        _print(f"{broken} episode(s) broke; their tracebacks are in {output / 'results.jsonl'}")
+    return results
+
+
+def report(
+    output: Path,
+    run: tuple[Path, ...] = (),
+    results: tuple[Path, ...] = (),
+    data: Path | None = None,
+    title: str = "FocusVLA report",
+) -> None:
+    """Write one self-contained HTML page about training runs and evaluations.
+
+    Example: focusvla report --output report.html --run runs/mini --results results/standard results/wide
+
+    Args:
+        output: The page.
+        run: Folders of training runs; focus pictures are made with the first that sees.
+        results: Folders of evaluations.
+        data: The data set they were trained on.
+        title: Heading of the page.
+    """
+    raise DataError("not yet")
+
+
+def _print(message: object) -> None:
+    Console(highlight=False, soft_wrap=isinstance(message, str)).print(message)

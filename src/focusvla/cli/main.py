@@ -1,0 +1,60 @@
+"""Which commands there are, and how errors reach the user.
+
+A user's error is one message and exit code 2. Anything else is a bug and shows its traceback. Commands import
+what they need when they run, so that help is instant.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from focusvla.cli import commands
+from focusvla.cli.doctor import doctor
+from focusvla.cli.quickstart import quickstart
+from focusvla.errors import FocusVLAError
+from focusvla_client import SpecMismatchError
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "quickstart": quickstart,
+    "demonstrate": commands.demonstrate,
+    "train": commands.train,
+    "evaluate": commands.evaluate,
+    "report": commands.report,
+    "doctor": doctor,
+}
+
+_DESCRIPTION = "Focused visual utilization for vision-language-action models. Begin with: focusvla quickstart"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 when it did what was asked, 2 on an error that the user can fix, 130
+    on Ctrl-C."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="focusvla", description=_DESCRIPTION, args=arguments, sort_subcommands=False
+        )
+        code = 0
+    except (FocusVLAError, SpecMismatchError) as error:
+        _say(f"[bold red]error:[/] {_escape(str(error))}")
+        if os.environ.get("FOCUSVLA_DEBUG"):
+            traceback.print_exc()
+        code = 2
+    except KeyboardInterrupt:
+        _say("Stopped. The same command goes on from here.")
+        code = 130
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(code)
+
+
+def _say(message: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(message)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

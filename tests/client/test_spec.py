@@ -1,0 +1,52 @@
+"""Conventions travel as JSON and are compared field by field."""
+
+import dataclasses
+import json
+
+import pytest
+
+from focusvla_client import Camera, Spec, SpecMismatchError
+from focusvla_client.spec import (
+    ACTION_END_EFFECTOR_DELTA,
+    GRIPPER_ABSOLUTE,
+    GRIPPER_OPEN_NEGATIVE,
+    IMAGE_UPRIGHT,
+    ROTATION_AXIS_ANGLE,
+)
+
+ARM = Spec(
+    cameras=(Camera("image", 128, 128), Camera("wrist", 64, 96)),
+    image_orientation=IMAGE_UPRIGHT,
+    state=("x", "y", "z"),
+    action=("x", "y", "z", "gripper"),
+    action_space=ACTION_END_EFFECTOR_DELTA,
+    rotation=ROTATION_AXIS_ANGLE,
+    gripper=GRIPPER_OPEN_NEGATIVE,
+    control_rate_hz=20.0,
+)
+
+
+def test_a_spec_survives_json():
+    assert Spec.from_dict(json.loads(json.dumps(ARM.to_dict()))) == ARM
+
+
+def test_a_missing_and_an_unknown_field_are_named():
+    values = ARM.to_dict() | {"grip": 1}
+    del values["gripper"]
+    with pytest.raises(ValueError, match=r"missing \['gripper'\], unknown \['grip'\]"):
+        Spec.from_dict(values)
+
+
+def test_every_differing_field_is_listed_with_both_values():
+    other = dataclasses.replace(ARM, gripper=GRIPPER_ABSOLUTE, control_rate_hz=10.0)
+    with pytest.raises(SpecMismatchError) as caught:
+        ARM.require_equal(other, "the policy", "the robot")
+    message = str(caught.value)
+    assert "differ in 2 convention(s)" in message
+    assert "gripper: 'open_negative_one' against 'absolute'" in message
+    assert "control_rate_hz: 20.0 against 10.0" in message
+    assert "rotation" not in message
+
+
+def test_equal_specs_pass():
+    ARM.require_equal(dataclasses.replace(ARM), "the policy", "the robot")

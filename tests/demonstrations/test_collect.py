@@ -1,0 +1,108 @@
+"""Demonstrations are recorded, resumed after a kill, and refused where they would overwrite something."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from focusvla.config import DemonstrationConfig
+from focusvla.data.lerobot_reader import LeRobotSource
+from focusvla.errors import ConfigurationError, StorageError
+
+pytestmark = [pytest.mark.simulator, pytest.mark.slow]
+
+CONFIG = DemonstrationConfig(
+    tasks=(2,), episodes_per_task=2, image_size=64, mesh_cell_meters=0.008, noise=0.0, workers=2
+)
+
+COMMAND = [
+    *[sys.executable, "-m", "focusvla", "demonstrate", "--tasks", "2", "--episodes-per-task", "2"],
+    *["--image-size", "64", "--mesh-cell-meters", "0.008", "--noise", "0", "--workers", "2", "--output"],
+]
+
+
+def vectors(path):
+    source = LeRobotSource(path)
+    return [
+        (episode.state.tobytes(), episode.action.tobytes(), episode.instruction)
+        for episode in map(source.episode, range(source.num_episodes))
+    ]
+
+
+def kill_tree(process):
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True
+    )
+    for pid in [process.pid, *map(int, children.stdout.split())]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()
+
+
+def test_a_killed_recording_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
+    disturbed, undisturbed = tmp_path / "disturbed", tmp_path / "undisturbed"
+    process = subprocess.Popen([*COMMAND, str(disturbed)])
+    staging = tmp_path / "disturbed.recording" / "episodes"
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and not (staging.is_dir() and any(staging.glob("libero_object-*"))):
+        assert process.poll() is None
+        time.sleep(0.05)
+    kill_tree(process)
+    assert not disturbed.exists()
+    for output in (disturbed, undisturbed):
+        finished = subprocess.run([*COMMAND, str(output)], capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stderr
+        assert "Traceback" not in finished.stderr
+    assert vectors(disturbed) == vectors(undisturbed)
+    assert not (tmp_path / "disturbed.recording").exists()
+    summary = json.loads((disturbed / "meta" / "demonstrations.json").read_text())
+    assert summary["tasks"]["2"]["kept"] == 2
+    assert summary["config"]["mesh_cell_meters"] == 0.008
+
+
+def test_a_recorded_episode_opens_the_gripper_at_its_end_and_its_frames_show_something(tmp_path):
+    from focusvla.demonstrations.collect import collect_demonstrations
+
+    collect_demonstrations(CONFIG, tmp_path / "data")
+    source = LeRobotSource(tmp_path / "data")
+    assert source.num_episodes == 2
+    episode = source.episode(0)
+    assert episode.instruction == "pick up the salad dressing and place it in the basket"
+    assert episode.action[-1, 6] == -1.0
+    assert (episode.action[:, 6] == 1.0).any()
+    for camera in ("image", "image2"):
+        frames = list(source.frames(0, camera))
+        assert len(frames) == len(episode)
+        assert frames[0].shape == (64, 64, 3)
+        assert frames[0].std() > 10
+        assert abs(frames[0].astype(int) - frames[-1]).mean() > 1
+
+
+def test_an_existing_folder_and_an_unfinished_recording_of_other_values_are_refused(tmp_path):
+    from focusvla.demonstrations.collect import collect_demonstrations
+
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(StorageError, match="exists already"):
+        collect_demonstrations(CONFIG, tmp_path / "taken")
+    staging = tmp_path / "other.recording"
+    staging.mkdir()
+    (staging / "collection.json").write_text(json.dumps({"suite": "libero_object", "seed": 7}))
+    with pytest.raises(ConfigurationError, match=r"unfinished recording with other values of .*seed"):
+        collect_demonstrations(CONFIG, tmp_path / "other")
+
+
+def test_a_folder_that_cannot_be_written_and_a_suite_without_expert_are_named(tmp_path):
+    from focusvla.demonstrations.collect import collect_demonstrations
+
+    with pytest.raises(StorageError, match="cannot be written"):
+        collect_demonstrations(CONFIG, Path("/proc/data"))
+    with pytest.raises(ConfigurationError, match="has no scripted expert"):
+        collect_demonstrations(dataclasses.replace(CONFIG, suite="libero_goal"), tmp_path / "goal")

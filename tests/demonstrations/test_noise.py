@@ -1,0 +1,57 @@
+"""Noise disturbs what the arm does, never what is recorded, and never the gripper."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("scipy", reason="needs the extra `libero`")
+
+from focusvla.demonstrations.noise import NoisyEnvironment
+
+
+class Arm:
+    """Notes the actions it is given."""
+
+    def __init__(self):
+        self.applied = []
+
+    spec = None
+
+    def reset(self, start):
+        pass
+
+    def observe(self, cameras):
+        pass
+
+    def success(self):
+        return False
+
+    def apply(self, action):
+        self.applied.append(np.array(action))
+
+
+def disturbed(sigma: float, steps: int = 400) -> np.ndarray:
+    arm = Arm()
+    noisy = NoisyEnvironment(arm, sigma, np.random.default_rng(0))
+    command = np.array([0.1, -0.1, 0.0, 0.0, 0.0, 0.0, 1.0], np.float32)
+    for _ in range(steps):
+        noisy.apply(command)
+    np.testing.assert_array_equal(command, np.array([0.1, -0.1, 0, 0, 0, 0, 1], np.float32))
+    return np.stack(arm.applied)
+
+
+def test_without_noise_the_arm_does_as_it_is_told():
+    assert (disturbed(0.0) == np.array([0.1, -0.1, 0, 0, 0, 0, 1], np.float32)).all()
+
+
+def test_noise_has_the_asked_for_size_half_of_it_in_rotation_and_is_correlated_in_time():
+    noise = disturbed(0.2, steps=4000)[:, :6] - np.array([0.1, -0.1, 0, 0, 0, 0])
+    calm = np.abs(noise) < 0.6  # leaves out the pushes
+    assert np.std(noise[:, :3][calm[:, :3]]) == pytest.approx(0.2, abs=0.04)
+    assert np.std(noise[:, 3:]) == pytest.approx(0.1, abs=0.03)
+    assert np.corrcoef(noise[:-1, 0], noise[1:, 0])[0, 1] > 0.5
+
+
+def test_the_gripper_obeys_and_commands_stay_in_range():
+    applied = disturbed(0.8)
+    assert (applied[:, 6] == 1.0).all()
+    assert np.abs(applied).max() <= 1.0

@@ -1,0 +1,97 @@
+"""Results survive kills, never mix, and are summed up with honest intervals."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from focusvla.errors import ConfigurationError, DataError
+from focusvla.evaluation.results import (
+    EpisodeResult,
+    ResultsFile,
+    SuccessRate,
+    read_results,
+    success_rate,
+    success_rate_by_task,
+)
+
+RESULT = EpisodeResult(
+    suite="libero_object",
+    task=2,
+    instruction="pick up the salad dressing and place it in the basket",
+    trial=0,
+    seed=0,
+    success=True,
+    steps=120,
+    inferences=15,
+    seconds=4.2,
+    protocol="libero_openvla",
+    policy="0123456789abcdef",
+    actions_per_inference=8,
+    error="",
+    versions={"torch": "2.13.0"},
+)
+IDENTITY = {"protocol": "libero_openvla", "policy": "0123456789abcdef", "actions_per_inference": 8}
+
+
+@pytest.mark.parametrize(
+    ("successes", "episodes", "low", "high"),
+    [(9, 10, 0.59585, 0.98212), (0, 20, 0.0, 0.16113), (30, 30, 0.88649, 1.0), (485, 500, 0.95115, 0.98173)],
+)
+def test_the_interval_is_wilsons(successes, episodes, low, high):
+    """Expected values: scipy 1.17 `binomtest(k, n).proportion_ci(method="wilson")`."""
+    assert SuccessRate(successes, episodes).interval == pytest.approx((low, high), abs=1e-5)
+
+
+def test_no_episode_says_nothing():
+    assert SuccessRate(0, 0).interval == (0.0, 1.0)
+
+
+def test_a_rate_is_printed_with_its_trials_and_interval():
+    assert str(SuccessRate(9, 10)) == "9/10 = 90.0 % (59.6 to 98.2)"
+
+
+def test_appended_episodes_are_read_back_equal(tmp_path):
+    file = ResultsFile(tmp_path / "new" / "results.jsonl", **IDENTITY)
+    second = replace(RESULT, trial=1, success=False, error='Traceback "quoted"\nline')
+    file.append(RESULT)
+    file.append(second)
+    assert read_results(tmp_path / "new" / "results.jsonl") == [RESULT, second]
+
+
+def test_a_line_cut_off_by_a_kill_is_dropped_and_its_episode_is_pending_again(tmp_path):
+    path = tmp_path / "results.jsonl"
+    file = ResultsFile(path, **IDENTITY)
+    file.append(RESULT)
+    file.append(replace(RESULT, trial=1))
+    path.write_text(path.read_text()[:-30])
+    reopened = ResultsFile(path, **IDENTITY)
+    assert reopened.finished == {(2, 0)}
+    reopened.append(replace(RESULT, trial=1))
+    assert [result.trial for result in read_results(path)] == [0, 1]
+
+
+def test_results_of_another_policy_are_refused_and_kept(tmp_path):
+    path = tmp_path / "results.jsonl"
+    ResultsFile(path, **IDENTITY).append(RESULT)
+    with pytest.raises(ConfigurationError, match="policy='0123456789abcdef', this evaluation has 'ffff'"):
+        ResultsFile(path, **IDENTITY | {"policy": "ffff"})
+    assert read_results(path) == [RESULT]
+
+
+def test_a_damaged_line_within_the_file_is_named(tmp_path):
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"suite": 1}\n' + json.dumps({"x": 1}) + "\n")
+    with pytest.raises(DataError, match=r"results.jsonl, line 1: expected an episode's result"):
+        read_results(path)
+
+
+def test_a_missing_file_says_which_command_makes_it(tmp_path):
+    with pytest.raises(DataError, match="Run `focusvla evaluate`"):
+        read_results(tmp_path / "results.jsonl")
+
+
+def test_rates_are_counted_per_task():
+    results = [RESULT, replace(RESULT, trial=1, success=False), replace(RESULT, task=3)]
+    assert success_rate_by_task(results) == {2: SuccessRate(1, 2), 3: SuccessRate(1, 1)}
+    assert success_rate(results) == SuccessRate(2, 3)

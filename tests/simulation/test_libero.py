@@ -1,0 +1,181 @@
+"""LIBERO as an environment, compared with the benchmark's own `env.step` and pictures."""
+
+import numpy as np
+import pytest
+
+from focusvla.errors import ConfigurationError
+from focusvla.simulation.libero import (
+    CAMERAS,
+    HOLD_ACTION,
+    LiberoEnvironment,
+    LiberoStart,
+    _quietly,
+    axis_angle,
+    libero_task,
+    libero_tasks,
+)
+
+pytestmark = pytest.mark.simulator
+
+
+@pytest.fixture(scope="module")
+def environment():
+    built = LiberoEnvironment(libero_task("libero_object", 2), image_size=64)
+    yield built
+    built.close()
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    """The benchmark's own environment of the same task, pictures included."""
+    task = libero_task("libero_object", 2)
+    with _quietly():
+        from libero.libero.envs import OffScreenRenderEnv
+
+        built = OffScreenRenderEnv(bddl_file_name=task.bddl_file, camera_heights=64, camera_widths=64)
+        built.seed(0)
+    yield built
+    with _quietly():
+        built.close()
+
+
+@pytest.fixture(scope="module")
+def expert_actions(environment):
+    """A whole successful episode from init state 1, contacts included."""
+    from focusvla.demonstrations.experts import ScriptedExpert
+    from focusvla_client import Observer, rollout
+
+    class Recorder(Observer):
+        def __init__(self):
+            self.actions = []
+
+        def on_action(self, environment, action):
+            self.actions.append(action)
+
+    recorder = Recorder()
+    start = LiberoStart(init_state=1)
+    result = rollout(
+        environment,
+        ScriptedExpert(environment),
+        start,
+        max_steps=280,
+        actions_per_inference=1,
+        observers=[recorder],
+    )
+    assert result.success
+    return recorder.actions
+
+
+def test_a_whole_episode_is_bit_equal_to_the_benchmarks_own_stepping(environment, benchmark, expert_actions):
+    from robosuite.utils.transform_utils import quat2axisangle
+
+    with _quietly():
+        benchmark.reset()
+        observation = benchmark.set_init_state(environment._init_states[1])
+    environment.reset(LiberoStart(init_state=1, settle_steps=0))
+    contacts = 0
+    for step, action in enumerate([HOLD_ACTION] * 10 + expert_actions):
+        ours = environment.observe(list(CAMERAS) if step % 20 == 0 else [])
+        for camera, image in ours.images.items():
+            theirs = observation[f"{CAMERAS[camera]}_image"][::-1, ::-1]
+            np.testing.assert_array_equal(image, theirs, err_msg=f"step {step}, {camera}")
+        state = [
+            observation["robot0_eef_pos"],
+            quat2axisangle(observation["robot0_eef_quat"].copy()),
+            observation["robot0_gripper_qpos"],
+        ]
+        np.testing.assert_array_equal(ours.state, np.concatenate(state).astype(np.float32))
+        with _quietly():
+            observation, _, done, _ = benchmark.step(np.asarray(action, np.float64).tolist())
+        environment.apply(action)
+        np.testing.assert_array_equal(
+            environment.scene.data.qpos, benchmark.sim.data.qpos, err_msg=f"step {step}"
+        )
+        assert environment.success() == bool(done)
+        contacts = max(contacts, environment.scene.data.ncon)
+    assert done
+    assert contacts > 20
+
+
+def test_a_reused_environment_repeats_an_episode_to_the_last_bit(environment):
+    def play():
+        environment.reset(LiberoStart(init_state=0))
+        for _ in range(5):
+            environment.apply(np.array([0.5, -0.2, -0.5, 0.1, 0, 0.3, 1.0]))
+        return environment.scene.data.qpos.copy()
+
+    first = play()
+    environment.reset(LiberoStart(init_state=3, displacement_meters=0.08, seed=5))
+    environment.apply(np.array([1.0, 0, -1.0, 0, 0, 0, 1.0]))
+    np.testing.assert_array_equal(play(), first)
+
+
+def test_widened_starts_move_the_target_alone_within_their_reach_and_repeat(environment):
+    scene = environment.scene
+
+    def positions(start):
+        environment.reset(start)
+        return {name: scene.object_position(name) for name in scene.object_names}
+
+    standard = positions(LiberoStart(init_state=4))
+    moved = []
+    for seed in range(4):
+        wide = LiberoStart(init_state=4, seed=seed, displacement_meters=0.08)
+        found = positions(wide)
+        for name in scene.object_names:
+            offset = np.abs(found[name] - standard[name])[:2].max()
+            assert offset < (0.09 if name == scene.target else 0.005), name
+        moved.append(found[scene.target])
+        np.testing.assert_array_equal(positions(wide)[scene.target], found[scene.target])
+    assert np.ptp(np.stack(moved)[:, :2], axis=0).max() > 0.02
+
+
+def test_replayed_images_are_those_that_were_observed(environment):
+    environment.reset(LiberoStart(init_state=0))
+    environment.apply(np.array([0.5, 0, -0.5, 0, 0, 0, -1.0]))
+    seen, snapshot = environment.observe(list(CAMERAS)).images, environment.snapshot()
+    environment.apply(np.array([-0.5, 0, -0.5, 0, 0, 0, -1.0]))
+    drawn = environment.replay_images(snapshot)
+    for camera in CAMERAS:
+        np.testing.assert_array_equal(drawn[camera], seen[camera])
+
+
+def test_a_policy_that_does_not_look_costs_no_drawing(environment):
+    environment.reset(LiberoStart(init_state=0))
+    environment.close()
+    assert environment.observe([]).images == {}
+    assert environment._renderer.closed
+
+
+def test_simplified_meshes_look_nearly_the_same():
+    task = libero_task("libero_object", 2)
+    exact, simple = LiberoEnvironment(task, 64), LiberoEnvironment(task, 64, mesh_cell_meters=0.005)
+    images = []
+    for built in (exact, simple):
+        built.reset(LiberoStart(init_state=0))
+        images.append(built.observe(list(CAMERAS)).images)
+    simple.close()
+    for camera in CAMERAS:
+        difference = np.abs(images[0][camera].astype(int) - images[1][camera])
+        assert 0 < difference.mean() < 3
+
+
+def test_wrong_actions_tasks_and_states_are_named(environment):
+    with pytest.raises(ConfigurationError, match="7 finite numbers"):
+        environment.apply(np.zeros(6))
+    with pytest.raises(ConfigurationError, match="7 finite numbers"):
+        environment.apply(np.full(7, np.nan))
+    with pytest.raises(ConfigurationError, match=r"task=12: expected 0\.\.9"):
+        libero_task("libero_object", 12)
+    with pytest.raises(ConfigurationError, match="did you mean 'libero_object'"):
+        libero_tasks("libero_objects")
+    with pytest.raises(ConfigurationError, match=r"init_state=50: expected 0\.\.49"):
+        environment.reset(LiberoStart(init_state=50))
+    with pytest.raises(ConfigurationError, match="camera='wrist' is unknown"):
+        environment.observe(["wrist"])
+
+
+def test_a_hand_that_points_down_does_not_jump_between_frames():
+    angles = np.deg2rad([179.0, 180.0, 181.0])
+    turned = [axis_angle(np.array([np.cos(a / 2), np.sin(a / 2), 0, 0])) for a in angles]
+    np.testing.assert_allclose(np.stack(turned)[:, 0], angles, atol=1e-12)

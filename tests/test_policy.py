@@ -1,0 +1,107 @@
+"""A checkpoint becomes a policy strictly, and a policy answers in physical units or says what is wrong."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from focusvla.errors import CheckpointError, ConfigurationError
+from focusvla.policy import load_policy
+from focusvla.presets import tiny
+from focusvla.training.trainer import train
+from focusvla_client import Observation
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, arm_source):
+    folder = tmp_path_factory.mktemp("policy")
+    experiment = tiny()
+    experiment = dataclasses.replace(experiment, training=dataclasses.replace(experiment.training, steps=2))
+    train(experiment, arm_source(), folder / "run", cache_folder=folder)
+    return folder / "run"
+
+
+@pytest.fixture
+def checkpoint(run, tmp_path):
+    """A copy that a test may damage."""
+    import shutil
+
+    return shutil.copytree(run / "checkpoints" / "step-00000002", tmp_path / "checkpoint")
+
+
+def observation(**changes) -> Observation:
+    images = {name: np.full((32, 32, 3), 100, np.uint8) for name in ("image", "image2")}
+    return dataclasses.replace(
+        Observation(images=images, state=np.zeros(8, np.float32), instruction="lift the cup"), **changes
+    )
+
+
+def test_a_run_and_its_checkpoint_give_the_same_policy(run):
+    one, other = load_policy(run), load_policy(run / "checkpoints" / "step-00000002")
+    np.testing.assert_array_equal(one.infer(observation()), other.infer(observation()))
+
+
+def test_the_answer_is_a_chunk_in_physical_units(run):
+    policy = load_policy(run)
+    chunk = policy.infer(observation())
+    assert chunk.shape == (4, 7)
+    assert chunk.dtype == np.float32
+    normalized = policy.model(policy.model_inputs(observation()))[0].detach().numpy()
+    statistics = json.loads((run / "checkpoints" / "step-00000002" / "statistics.json").read_text())["action"]
+    low, high = np.array(statistics["q01"]), np.array(statistics["q99"])
+    expected = (normalized + 1) / 2 * (high - low) + low
+    np.testing.assert_allclose(chunk[:, :6], expected[:, :6], atol=1e-5)
+    np.testing.assert_allclose(chunk[:, 6], normalized[:, 6], atol=1e-6)
+
+
+def test_a_missing_camera_is_named(run):
+    with pytest.raises(ConfigurationError, match="expected camera 'image2', got image"):
+        load_policy(run).infer(observation(images={"image": np.zeros((32, 32, 3), np.uint8)}))
+
+
+def test_an_image_of_another_type_or_size_is_named(run):
+    for wrong in (np.zeros((32, 32, 3), np.float32), np.zeros((3, 32, 32), np.uint8)):
+        with pytest.raises(ConfigurationError, match=r"\['image'\]: expected \(32, 32, 3\) uint8, got"):
+            load_policy(run).infer(observation(images={"image": wrong, "image2": wrong}))
+
+
+def test_a_state_of_another_width_is_named(run):
+    with pytest.raises(ConfigurationError, match=r"state: expected 8 numbers .* got shape \(7,\)"):
+        load_policy(run).infer(observation(state=np.zeros(7, np.float32)))
+
+
+def test_missing_and_unexpected_weights_are_listed(checkpoint):
+    tensors = load_file(checkpoint / "model.safetensors")
+    tensors["surprise"] = tensors.pop("action_queries")
+    save_file(tensors, checkpoint / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"missing \['action_queries'\], unexpected \['surprise'\]"):
+        load_policy(checkpoint)
+
+
+def test_a_truncated_file_is_called_damaged(checkpoint):
+    file = checkpoint / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match="half-written or damaged"):
+        load_policy(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["config.json", "spec.json", "statistics.json"])
+def test_a_missing_file_is_named(name, checkpoint):
+    (checkpoint / name).unlink()
+    with pytest.raises(CheckpointError, match=name):
+        load_policy(checkpoint)
+
+
+def test_an_unknown_field_in_the_configuration_is_named(checkpoint):
+    values = json.loads((checkpoint / "config.json").read_text())
+    values["model"]["vision"]["zoom"] = 2
+    (checkpoint / "config.json").write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match="zoom"):
+        load_policy(checkpoint)
+
+
+def test_a_folder_that_is_no_checkpoint_says_how_to_make_one(tmp_path):
+    with pytest.raises(CheckpointError, match="Train one with `focusvla train`"):
+        load_policy(tmp_path)
