@@ -13,7 +13,6 @@ from rich.table import Table
 
 from focusvla.cli.progress import bar
 from focusvla.config import DemonstrationConfig, EvaluationConfig, TrainingConfig
-from focusvla.errors import DataError
 
 _DEMONSTRATION, _EVALUATION = DemonstrationConfig(), EvaluationConfig()
 
@@ -190,7 +189,19 @@ def report(
         data: The data set they were trained on.
         title: Heading of the page.
     """
-    raise DataError("not yet")
+    from focusvla.policy import find_checkpoint, read_experiment
+    from focusvla.visualization.report import Evaluation, TrainingRun, write_report
+
+    seeing = [path for path in run if read_experiment(find_checkpoint(path)).model.vision.encoder != "none"]
+    page = write_report(
+        output,
+        title=title,
+        runs=[TrainingRun(name=path.name, path=path) for path in run],
+        evaluations=[Evaluation.from_results(path) for path in results],
+        demonstrations=data,
+        checkpoint=seeing[0] if seeing else None,
+    )
+    _print(f"report: {page}")
 
 
 def _print(message: object) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,21 +68,17 @@ def quickstart(
     blind = _Background(
         output / "mini_blind.log",
         [
-            "train",
-            "mini_blind",
-            "--data",
-            data,
-            "--output",
-            runs["mini_blind"],
-            "--steps",
-            steps,
-            "--threads",
-            1,
+            *("train", "mini_blind", "--data", data, "--output", runs["mini_blind"]),
+            *("--steps", steps, "--threads", 1),
+        ],
+        [
+            *("evaluate", "--checkpoint", runs["mini_blind"], "--output", results["wide_blind"]),
+            *("--protocol", "libero_wide", "--tasks", *tasks, "--trials", trials, "--workers", 1),
         ],
     )
     experiment = preset("mini")
     experiment = dataclasses.replace(
-        experiment, training=dataclasses.replace(experiment.training, steps=steps)
+        experiment, training=dataclasses.replace(experiment.training, steps=steps, threads=1)
     )
     try:
         with _timed(output, "train"):
@@ -125,33 +122,42 @@ def quickstart(
 
 
 class _Background:
-    """A `focusvla` command in a process of its own, its output in a file."""
+    """`focusvla` commands, one after the other, in processes of their own, their output in a file."""
 
-    def __init__(self, log: Path, arguments: list[Any]):
+    def __init__(self, log: Path, *commands: list[Any]):
         self._log = log
-        self._file = log.open("w")
-        command = [sys.executable, "-m", "focusvla", *map(str, arguments)]
-        self._process = subprocess.Popen(command, stdout=self._file, stderr=subprocess.STDOUT)
+        self._commands = [[sys.executable, "-m", "focusvla", *map(str, command)] for command in commands]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._code = 0
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with self._log.open("w") as file:
+            for command in self._commands:
+                if self._code == 0 and not self._stopped:
+                    self._process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+                    self._code = self._process.wait()
 
     def wait(self) -> None:
-        """Let it finish.
+        """Let them finish.
 
         Raises:
-            FocusVLAError: it failed; the message is its own.
+            FocusVLAError: one failed; the message is its own.
         """
-        code = self._process.wait()
-        if code != 0:
+        self._thread.join()
+        if self._code != 0:
             lines = self._log.read_text("utf-8").strip().splitlines()
-            raise FocusVLAError(
-                f"the baseline stopped with code {code}: {lines[-1] if lines else 'no message'}"
-            )
+            message = lines[-1] if lines else "no message"
+            raise FocusVLAError(f"the baseline stopped with code {self._code}: {message} (see {self._log})")
 
     def stop(self) -> None:
-        """End it if it still runs."""
-        if self._process.poll() is None:
+        """End what still runs."""
+        self._stopped = True
+        if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            self._process.wait()
-        self._file.close()
+        self._thread.join()
 
 
 @contextmanager

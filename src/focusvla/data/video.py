@@ -14,7 +14,9 @@ from focusvla.errors import DataError
 from focusvla_client import Camera
 
 _ENCODER_OPTIONS = {
-    "crf": "18",
+    # At 18, the usual value, the codec's own error moves a small picture's encoder features by half of what an episode
+    # does (docs/log.md), and policies are trained on the codec's pictures but act on the camera's.
+    "crf": "5",
     "preset": "fast",
     "g": "8",  # a key frame every 8 frames: a random frame costs at most 8 decodings
     "bf": "0",  # no frame refers to a later one, so packets are in display order and joined by counting

@@ -13,14 +13,12 @@ interrupted.
 """
 
 import json
-import multiprocessing
 import os
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,8 @@ from focusvla.data.shards import read_shard_index, write_episode_shard
 from focusvla.demonstrations.experts import ScriptedExpert
 from focusvla.demonstrations.noise import NoisyEnvironment
 from focusvla.errors import ConfigurationError, StorageError
-from focusvla.simulation.libero import CAMERAS, LiberoEnvironment, LiberoStart, libero_spec, libero_task
+from focusvla.simulation.libero import CAMERAS, LiberoStart, libero_spec, libero_task, only_environment
+from focusvla.simulation.workers import simulation_workers
 from focusvla_client import Observer, rollout
 
 Progress = Callable[[int, int, str], None]
@@ -99,9 +98,8 @@ def collect_demonstrations(
     }
     wanted = config.episodes_per_task * len(tasks)
     on_progress(sum(map(len, kept.values())), wanted, "")
-    workers = config.workers or os.cpu_count() or 1
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    with simulation_workers(config.workers) as pool:
+        workers = config.workers or os.cpu_count() or 1
         running: set[Future[Attempt]] = set()
         started = {task: kept[task] | rejected[task] for task in tasks}
         try:
@@ -146,19 +144,10 @@ def collect_demonstrations(
     return summary
 
 
-def _one_thread() -> None:
-    os.environ.update(OMP_NUM_THREADS="1", LP_NUM_THREADS="1")
-
-
-@lru_cache(maxsize=1)
-def _environment(suite: str, task: int, image_size: int, mesh_cell_meters: float) -> LiberoEnvironment:
-    return LiberoEnvironment(libero_task(suite, task), image_size, mesh_cell_meters)
-
-
 def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path) -> Attempt:
     """Simulate one attempt in a worker process and, if it succeeds, draw and publish it."""
     began = time.monotonic()
-    environment = _environment(config.suite, task, config.image_size, config.mesh_cell_meters)
+    environment = only_environment(config.suite, task, config.image_size, config.mesh_cell_meters)
     rng = np.random.default_rng([config.seed, task, number])
     sigma = config.noise * rng.choice([0.0, 0.5, 1.0])
     start = LiberoStart(

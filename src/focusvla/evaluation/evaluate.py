@@ -10,12 +10,10 @@ RESULTS/
 
 import hashlib
 import json
-import multiprocessing
-import os
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +30,8 @@ from focusvla.errors import ConfigurationError
 from focusvla.evaluation.protocol import protocol
 from focusvla.evaluation.results import EpisodeResult, ResultsFile
 from focusvla.policy import FocusVLAPolicy, find_checkpoint, load_policy
-from focusvla.simulation.libero import CAMERAS, LiberoEnvironment, libero_task
+from focusvla.simulation.libero import CAMERAS, libero_task, only_environment
+from focusvla.simulation.workers import simulation_workers
 from focusvla.versions import versions
 from focusvla_client import Camera, Observation, Observer, rollout
 
@@ -94,13 +93,11 @@ def evaluate(
         policy=_digest(checkpoint),
         actions_per_inference=config.actions_per_inference,
     )
-    _write_json(output / "protocol.json", rules.to_dict() | {"checkpoint": str(checkpoint)})
+    _write_json(output / "protocol.json", rules.to_dict() | {"checkpoint": str(checkpoint.absolute())})
     pending = [(t, n) for t in config.tasks for n in range(trials) if (t, n) not in file.finished]
     total = len(config.tasks) * trials
     on_episode(total - len(pending), total, None)
-    context = multiprocessing.get_context("spawn")
-    workers = config.workers or os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    with simulation_workers(config.workers) as pool:
         try:
             futures = [
                 pool.submit(_run_episode, checkpoint, config, task, trial, output) for task, trial in pending
@@ -130,19 +127,10 @@ def trajectory_name(result: EpisodeResult) -> str:
     return f"task-{result.task:03d}-trial-{result.trial:03d}"
 
 
-def _one_thread() -> None:
-    os.environ["LP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-
-
 @lru_cache(maxsize=1)
 def _policy(checkpoint: Path) -> FocusVLAPolicy:
+    torch.set_num_threads(1)  # the other cores simulate
     return load_policy(checkpoint)
-
-
-@lru_cache(maxsize=1)
-def _environment(suite: str, task: int, image_size: int) -> LiberoEnvironment:
-    return LiberoEnvironment(libero_task(suite, task), image_size)
 
 
 def _run_episode(
@@ -153,7 +141,7 @@ def _run_episode(
     start = rules.start(trial)
     began = time.monotonic()
     policy = _policy(checkpoint)
-    environment = _environment(config.suite, task, policy.spec.cameras[0].height)
+    environment = only_environment(config.suite, task, policy.spec.cameras[0].height)
     policy.spec.require_equal(environment.spec, "the policy", "the environment")
     recorder = _Recorder()
     error, success, steps, inferences = "", False, 0, 0
@@ -201,7 +189,7 @@ def _draw_video(config: EvaluationConfig, result: EpisodeResult, output: Path) -
     trajectory = output / "trajectories" / f"{trajectory_name(result)}.safetensors"
     if final.exists() or not trajectory.exists():
         return
-    environment = _environment(config.suite, result.task, config.video_size)
+    environment = only_environment(config.suite, result.task, config.video_size)
     frames = [
         np.concatenate([environment.replay_images(snapshot)[camera] for camera in CAMERAS], axis=1)
         for snapshot in load_file(trajectory)["snapshots"][::VIDEO_EVERY_STEPS]

@@ -7,6 +7,7 @@ drawn in `observe` only. The simulator comes from the package `libero-pro-benchm
 
 import contextlib
 import copy
+import gc
 import io
 import logging
 import math
@@ -325,6 +326,26 @@ class LiberoEnvironment:
     def _state(self, view: Any, fingers: Float[np.ndarray, "2"]) -> Float[np.ndarray, "8"]:
         position = view.site_xpos[self._grip_site]
         return np.concatenate([position, axis_angle(view.xquat[self._hand]), fingers]).astype(np.float32)
+
+
+_only: dict[tuple[str, int, int, float], LiberoEnvironment] = {}
+
+
+def only_environment(
+    suite: str, task: int, image_size: int, mesh_cell_meters: float = 0.0
+) -> LiberoEnvironment:
+    """This process's one environment, kept from call to call; asked for another task, it frees the one before.
+
+    For worker processes: an environment takes seconds to build and up to a gigabyte of memory.
+    """
+    key = suite, task, image_size, mesh_cell_meters
+    if key not in _only:
+        for environment in _only.values():
+            environment.close()
+        _only.clear()
+        gc.collect()  # robosuite's objects refer to each other in circles
+        _only[key] = LiberoEnvironment(libero_task(suite, task), image_size, mesh_cell_meters)
+    return _only[key]
 
 
 def axis_angle(quaternion: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3"]:

@@ -113,6 +113,7 @@ class Renderer:
             RenderingError: the picture has one single color, which is how a broken context shows.
         """
         mujoco = self._mujoco
+        self._context.make_current()  # another library in this process may draw too
         self._viewpoint.fixedcamid = self._model.camera(camera).id
         if self._skip_unseen:
             seen = boxes_in_view(self._model, data, self._viewpoint.fixedcamid, self._meshes)

@@ -1,0 +1,168 @@
+"""How much faster an evaluated episode is than the benchmark's own loop, on the same actions.
+
+One LIBERO-Object episode of about 110 steps, solved by the scripted expert, is played twice in one process, alternating:
+through the benchmark's `env.step` with both cameras drawn at 256 px every step, and through `focusvla`'s `rollout` with
+a chunk of 8 actions per observation, also at 256 px. Both follow the same trajectory to the last bit, which is checked.
+Resets are timed apart; inference is left out of both.
+
+    python benchmarks/evaluation.py [--quick]
+
+The last line is a JSON object; `speedup_over_reference_loop` is the ratio of the median episode times.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import time
+
+os.environ.setdefault("LP_NUM_THREADS", "1")  # software rendering on one core, for both sides
+
+import numpy as np
+
+from focusvla.demonstrations.experts import ScriptedExpert
+from focusvla.simulation.libero import (
+    CAMERAS,
+    HOLD_ACTION,
+    LiberoEnvironment,
+    LiberoStart,
+    _quietly,
+    libero_task,
+)
+from focusvla_client import Observation, Observer, rollout
+
+TASK, INIT_STATE, IMAGE_SIZE, CHUNK = 2, 1, 256, 8
+
+
+class Recorder(Observer):
+    """Keeps the actions of an episode."""
+
+    def __init__(self):
+        self.actions: list[np.ndarray] = []
+
+    def on_action(self, environment, action) -> None:
+        self.actions.append(action)
+
+
+class Replay:
+    """A policy that looks through both cameras and answers with recorded actions."""
+
+    cameras = tuple(CAMERAS)
+
+    def __init__(self, actions: list[np.ndarray]):
+        self._actions = np.stack(actions)
+
+    def reset(self) -> None:
+        """Begin with the first action."""
+        self._next = 0
+
+    def infer(self, observation: Observation) -> np.ndarray:
+        """The next chunk."""
+        self._next += CHUNK
+        return self._actions[self._next - CHUNK : self._next]
+
+
+class StartedAt:
+    """An environment whose reset has been done, so that an episode can be timed without it."""
+
+    def __init__(self, environment: LiberoEnvironment):
+        self.environment = environment
+
+    def __getattr__(self, name):
+        return getattr(self.environment, name)
+
+    def reset(self, start) -> None:
+        """Nothing."""
+
+
+def reference_episode(
+    environment, init_state: np.ndarray, actions: list[np.ndarray]
+) -> tuple[float, np.ndarray]:
+    """Seconds and final joint positions of the episode through the benchmark's own stepping."""
+    with _quietly():
+        environment.reset()
+        environment.set_init_state(init_state)
+        for _ in range(10):
+            environment.step(HOLD_ACTION.tolist())
+        began = time.perf_counter()
+        for action in actions:
+            _, _, done, _ = environment.step(np.asarray(action, np.float64).tolist())
+            if done:
+                break
+    return time.perf_counter() - began, environment.sim.data.qpos.copy()
+
+
+def our_episode(environment: LiberoEnvironment, actions: list[np.ndarray]) -> tuple[float, float, np.ndarray]:
+    """Seconds of the reset and of the episode through `rollout`, and the final joint positions."""
+    began = time.perf_counter()
+    environment.reset(LiberoStart(init_state=INIT_STATE))
+    reset = time.perf_counter() - began
+    began = time.perf_counter()
+    result = rollout(
+        StartedAt(environment), Replay(actions), None, max_steps=len(actions), actions_per_inference=CHUNK
+    )
+    assert result.success
+    return reset, time.perf_counter() - began, environment.scene.data.qpos.copy()
+
+
+def main() -> None:
+    """Time both loops and print the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="one repeat, under a minute")
+    repeats = 1 if parser.parse_args().quick else 5
+    task = libero_task("libero_object", TASK)
+    ours = LiberoEnvironment(task, IMAGE_SIZE)
+    recorder = Recorder()
+    rollout(
+        ours,
+        ScriptedExpert(ours),
+        LiberoStart(init_state=INIT_STATE),
+        max_steps=280,
+        actions_per_inference=1,
+        observers=[recorder],
+    )
+    with _quietly():
+        from libero.libero.envs import OffScreenRenderEnv
+
+        reference = OffScreenRenderEnv(
+            bddl_file_name=task.bddl_file, camera_heights=IMAGE_SIZE, camera_widths=IMAGE_SIZE
+        )
+        reference.seed(0)
+    our_episode(ours, recorder.actions)  # warm-up
+    times: dict[str, list[float]] = {"reference": [], "ours": [], "reset": []}
+    for repeat in range(repeats):
+        seconds, expected = reference_episode(reference, ours._init_states[INIT_STATE], recorder.actions)
+        times["reference"].append(seconds)
+        reset, seconds, found = our_episode(ours, recorder.actions)
+        times["ours"].append(seconds)
+        times["reset"].append(reset)
+        assert (found == expected).all(), "the two loops left each other"
+        print(
+            f"repeat {repeat + 1}: reference {times['reference'][-1]:.2f} s, ours {seconds:.2f} s", flush=True
+        )
+    ours.close()
+    with _quietly():
+        reference.close()
+    median = {name: statistics.median(values) for name, values in times.items()}
+    print(
+        json.dumps(
+            {
+                "speedup_over_reference_loop": round(median["reference"] / median["ours"], 2),
+                "reference_seconds": round(median["reference"], 3),
+                "ours_seconds": round(median["ours"], 3),
+                "reset_seconds": round(median["reset"], 3),
+                "steps": len(recorder.actions),
+                "repeats": repeats,
+                "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+                "machine": f"{platform.machine()}, {os.cpu_count()} cores, {os.environ['MUJOCO_GL']}",
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

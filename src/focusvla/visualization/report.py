@@ -1,0 +1,153 @@
+"""One self-contained page about training runs and evaluations.
+
+It carries its pictures and videos inside and needs no network. It shows what the folders hold and leaves out, with a
+sentence, what they do not.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from focusvla.data.storage import explained_storage_errors, partial_path
+from focusvla.errors import StorageError
+from focusvla.policy import find_checkpoint, load_policy
+from focusvla.versions import versions
+from focusvla.visualization.data_uris import video_uri
+from focusvla.visualization.focus_pictures import FocusEpisode, draw_focus, has_observations
+from focusvla.visualization.report_contents import (
+    Demonstrations,
+    Evaluation,
+    EvaluationContents,
+    RunContents,
+    TrainingRun,
+    distinct_versions,
+    find_videos,
+    read_demonstrations,
+    read_evaluation,
+    read_run,
+    require_unique_names,
+    task_rows,
+    training_chart,
+    verdict,
+)
+
+__all__ = ["Evaluation", "TrainingRun", "write_report"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Focus:
+    """The page's focus pictures, or why there are none."""
+
+    absent: str = ""
+    """A sentence in place of pictures; empty if there are some."""
+    source: str = ""
+    """The evaluation whose observations they show."""
+    is_own: bool = False
+    """Whether that evaluation was of this checkpoint."""
+    checkpoint: Path | None = None
+    num_kept: int = 0
+    num_patches: int = 0
+    episodes: tuple[FocusEpisode, ...] = ()
+
+
+def write_report(
+    output: Path,
+    *,
+    title: str,
+    runs: Sequence[TrainingRun] = (),
+    evaluations: Sequence[Evaluation] = (),
+    demonstrations: Path | None = None,
+    checkpoint: Path | None = None,
+) -> Path:
+    """Write the page `output` and return it. Focus pictures are those of `checkpoint`, if it is given and sees.
+
+    Raises:
+        DataError: a folder does not hold what it should, or it is damaged.
+        CheckpointError: `checkpoint` cannot be loaded.
+        ConfigurationError: two runs or evaluations have the same name, or observations do not fit the checkpoint.
+        MissingDependencyError: the checkpoint's vision encoder comes from a package that is not installed.
+        StorageError: `output` is a folder or cannot be written.
+    """
+    if output.is_dir():
+        raise StorageError(
+            f"output={output}: expected a file, got a folder. Choose {output / 'report.html'}."
+        )
+    require_unique_names(runs, evaluations)
+    found = [read_evaluation(evaluation) for evaluation in evaluations]
+    trained = [read_run(run) for run in runs]
+    recorded = read_demonstrations(demonstrations) if demonstrations else None
+    page = (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            title=title,
+            evaluations=found,
+            rows=task_rows(found),
+            verdict=verdict(found),
+            runs=trained,
+            chart=training_chart(trained),
+            videos=[(contents, find_videos(contents)) for contents in found],
+            focus=_draw_focus(checkpoint, found),
+            demonstrations=recorded,
+            data_set=demonstrations,
+            versions=distinct_versions(trained, found),
+            written_with=versions(),
+            commands=_commands(trained, found, recorded),
+        )
+    )
+    with explained_storage_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        partial = partial_path(output)
+        partial.write_text(page, "utf-8")
+        partial.replace(output)
+    return output
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("focusvla", "visualization"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    environment.filters["pretty"] = lambda values: json.dumps(values, indent=2, ensure_ascii=False)
+    environment.filters["video_uri"] = video_uri
+    return environment
+
+
+def _draw_focus(checkpoint: Path | None, evaluations: Sequence[EvaluationContents]) -> Focus:
+    if checkpoint is None:
+        return Focus(absent="No checkpoint was given to draw them with.")
+    checkpoint = find_checkpoint(checkpoint)
+    policy = load_policy(checkpoint)
+    if not policy.cameras:
+        return Focus(absent="The checkpoint is vision-blind: it attends to no patches.")
+    observed = [contents for contents in evaluations if has_observations(contents)]
+    if not observed:
+        return Focus(absent="No evaluation here saved what its policy saw.")
+    digest = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
+    own = [contents for contents in observed if digest.startswith(contents.episodes[0].policy)]
+    source = (own or observed)[0]
+    model = policy.experiment.model
+    return Focus(
+        source=source.name,
+        is_own=bool(own),
+        checkpoint=checkpoint,
+        num_kept=model.policy_head.num_kept_patches,
+        num_patches=model.num_patches,
+        episodes=tuple(draw_focus(policy, source)),
+    )
+
+
+def _commands(
+    runs: Sequence[RunContents], evaluations: Sequence[EvaluationContents], recorded: Demonstrations | None
+) -> list[str]:
+    """In the order in which they are to be run; training only where its command is known."""
+    commands = [recorded.command if recorded else "", *(contents.run.command for contents in runs)]
+    return [command for command in [*commands, *(contents.command for contents in evaluations)] if command]

@@ -1,0 +1,422 @@
+"""What a report page shows, gathered from the folders that training, evaluation and recording leave behind.
+
+Every number comes from those files. What is not there is `None` or empty, and the page says so in a sentence; what is
+there but cannot be read is an error.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from focusvla.errors import CheckpointError, ConfigurationError, DataError
+from focusvla.evaluation.results import (
+    EpisodeResult,
+    SuccessRate,
+    read_results,
+    success_rate,
+    success_rate_by_task,
+)
+from focusvla.policy import checkpoint_folder, checkpoint_steps, find_checkpoint, read_experiment
+from focusvla.training.metrics import read_metrics
+from focusvla.visualization.charts import LineChart, Series, line_chart, smooth
+
+VIDEO_NAME = re.compile(r"task-(\d+)-trial-(\d+)-(success|failure)\.mp4")
+NUM_COLORS = 4
+"""Series colors that report.css defines; later runs use them again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """A training run to report."""
+
+    name: str
+    path: Path
+    command: str = ""
+    """How it was started, shown as it is; empty if not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """An evaluation to report."""
+
+    label: str
+    """The starts, such as `standard starts`."""
+    results: Path
+    """Folder that `focusvla evaluate` wrote."""
+    policy: str
+    """The policy's name, such as `FocusVLA` or `vision-blind baseline`."""
+    is_blind: bool
+    """Whether the policy sees nothing; the page compares those that see with those that do not."""
+
+    @classmethod
+    def from_results(cls, results: Path) -> "Evaluation":
+        """Name an evaluation by its folder alone, which says whose and under which protocol it is.
+
+        Raises:
+            DataError: the folder's `protocol.json` is missing or damaged.
+            CheckpointError: the evaluated checkpoint is not where it was.
+        """
+        protocol = read_protocol(results)
+        checkpoint = find_checkpoint(Path(protocol["checkpoint"]))
+        is_blind = read_experiment(checkpoint).model.vision.encoder == "none"
+        return cls(
+            label="widened starts" if protocol["displacement_meters"] else "standard starts",
+            results=results,
+            policy="vision-blind baseline" if is_blind else "FocusVLA",
+            is_blind=is_blind,
+        )
+
+
+@dataclass(frozen=True)
+class EvaluationContents:
+    """An evaluation and what it found."""
+
+    evaluation: Evaluation
+    protocol: dict[str, Any]
+    episodes: tuple[EpisodeResult, ...]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether targets were displaced."""
+        return bool(self.protocol["displacement_meters"])
+
+    @property
+    def name(self) -> str:
+        """Policy and starts."""
+        return f"{self.evaluation.policy}, {self.evaluation.label}"
+
+    @property
+    def rate(self) -> SuccessRate:
+        """Over all episodes."""
+        return success_rate(self.episodes)
+
+    @property
+    def rate_by_task(self) -> dict[int, SuccessRate]:
+        """Per task number."""
+        return success_rate_by_task(self.episodes)
+
+    @property
+    def broken(self) -> tuple[EpisodeResult, ...]:
+        """Episodes that ended in an error."""
+        return tuple(episode for episode in self.episodes if episode.error)
+
+    @property
+    def command(self) -> str:
+        """The command that evaluates the same episodes; empty without any."""
+        if not self.episodes:
+            return ""
+        first, tasks = self.episodes[0], sorted({episode.task for episode in self.episodes})
+        trials = 1 + max(episode.trial for episode in self.episodes)
+        values = ["--checkpoint", self.protocol["checkpoint"], "--output", self.evaluation.results]
+        values += [
+            "--suite",
+            first.suite,
+            "--protocol",
+            first.protocol,
+            "--tasks",
+            *tasks,
+            "--trials",
+            trials,
+        ]
+        values += ["--actions-per-inference", first.actions_per_inference]
+        return _command("evaluate", values)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the evaluations show that the policy looks."""
+
+    headline: str
+    explanation: str
+    is_shown: bool
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """A task's success in each evaluation, None where it was not played."""
+
+    suite: str
+    task: int
+    instruction: str
+    rates: tuple[SuccessRate | None, ...]
+
+
+@dataclass(frozen=True)
+class Video:
+    """A rollout to watch."""
+
+    path: Path
+    instruction: str
+    task: int
+    trial: int
+    is_success: bool
+
+
+@dataclass(frozen=True)
+class RunContents:
+    """A training run and what it logged."""
+
+    run: TrainingRun
+    experiment: dict[str, Any]
+    metrics: tuple[dict[str, Any], ...]
+    versions: dict[str, Any]
+    """Of its newest checkpoint; empty if there is none."""
+
+    @property
+    def losses(self) -> list[tuple[float, float]]:
+        """Step and training loss."""
+        return [(float(line["step"]), line["loss"]) for line in self.metrics if "loss" in line]
+
+    @property
+    def validation_losses(self) -> list[tuple[float, float]]:
+        """Step and mean error on held-out episodes."""
+        return [
+            (float(line["step"]), line["validation_loss"])
+            for line in self.metrics
+            if "validation_loss" in line
+        ]
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """What scripted experts recorded."""
+
+    path: Path
+    config: dict[str, Any]
+    tasks: tuple[tuple[str, str, int, int], ...]
+    """Task number, instruction, episodes kept and attempts."""
+
+    @property
+    def command(self) -> str:
+        """The command that records the same data set."""
+        words = ["--output", self.path]
+        for field, value in self.config.items():
+            if field != "workers":
+                values = value if isinstance(value, list) else [value]
+                words += [f"--{field.replace('_', '-')}", *values]
+        return _command("demonstrate", words)
+
+
+def read_evaluation(evaluation: Evaluation) -> EvaluationContents:
+    """Read an evaluation's folder.
+
+    Raises:
+        DataError: its results or its protocol are missing or damaged.
+    """
+    episodes = read_results(evaluation.results / "results.jsonl")
+    episodes.sort(key=lambda episode: (episode.task, episode.trial))
+    return EvaluationContents(evaluation, read_protocol(evaluation.results), tuple(episodes))
+
+
+def read_protocol(results: Path) -> dict[str, Any]:
+    """The protocol's values and the checkpoint that an evaluation wrote down.
+
+    Raises:
+        DataError: they are missing or damaged.
+    """
+    return _read_json(
+        results / "protocol.json",
+        ("checkpoint", "displacement_meters", "name", "source"),
+        "Run the same `focusvla evaluate` command again; finished episodes are not repeated.",
+    )
+
+
+def read_run(run: TrainingRun) -> RunContents:
+    """Read a training run's folder.
+
+    Raises:
+        DataError: it is not one, or its metrics are damaged.
+        CheckpointError: its newest checkpoint is incomplete.
+    """
+    experiment = _read_json(
+        run.path / "experiment.json", ("model", "training"), "Give the folder that `focusvla train` wrote."
+    )
+    metrics_file = run.path / "metrics.jsonl"
+    try:
+        metrics = tuple(read_metrics(metrics_file))
+    except ValueError as error:
+        raise DataError(
+            f"{metrics_file}: expected a JSON object a line, got {error}. Train again."
+        ) from error
+    versions: dict[str, Any] = {}
+    if steps := checkpoint_steps(run.path):
+        try:
+            versions = _read_json(
+                checkpoint_folder(run.path, steps[-1]) / "versions.json", (), "Train again."
+            )
+        except DataError as error:
+            raise CheckpointError(str(error)) from error
+    return RunContents(run, experiment, metrics, versions)
+
+
+def read_demonstrations(path: Path) -> Demonstrations | None:
+    """The summary of a recorded data set; None if it is a data set from elsewhere.
+
+    Raises:
+        DataError: there is no such folder, or the summary is damaged.
+    """
+    if not path.is_dir():
+        raise DataError(
+            f"demonstrations={path}: expected the folder of a data set, got none. Correct the path."
+        )
+    file = path / "meta" / "demonstrations.json"
+    if not file.exists():
+        return None
+    summary = _read_json(file, ("config", "tasks"), "Record the data set again.")
+    tasks = summary["tasks"].items()
+    return Demonstrations(
+        path,
+        summary["config"],
+        tuple((task, found["instruction"], found["kept"], found["attempts"]) for task, found in tasks),
+    )
+
+
+def task_rows(evaluations: Sequence[EvaluationContents]) -> list[TaskRow]:
+    """A row per task, with a success rate per evaluation."""
+    instructions = {
+        (episode.suite, episode.task): episode.instruction
+        for contents in evaluations
+        for episode in contents.episodes
+    }
+    found = [
+        {(contents.episodes[0].suite, task): rate for task, rate in contents.rate_by_task.items()}
+        for contents in evaluations
+    ]
+    return [
+        TaskRow(suite, task, instructions[suite, task], tuple(rates.get((suite, task)) for rates in found))
+        for suite, task in sorted(instructions)
+    ]
+
+
+def verdict(evaluations: Sequence[EvaluationContents]) -> Verdict:
+    """Whether the policy that sees beats the one that does not where the target must be found.
+
+    It does if its whole 95 % interval lies above the other's, on the same episodes. Of several evaluations of a kind
+    the first is compared.
+    """
+    wide = [contents for contents in evaluations if contents.is_wide and contents.episodes]
+    seeing = next((contents for contents in wide if not contents.evaluation.is_blind), None)
+    blind = next((contents for contents in wide if contents.evaluation.is_blind), None)
+    if seeing is None or blind is None:
+        missing = "policy that sees" if seeing is None else "vision-blind baseline"
+        return Verdict(
+            "Not tested: does this policy look?",
+            f"That takes an evaluation from widened starts of a {missing}, which is not here. On standard starts "
+            "targets hardly move, so that a policy can succeed without looking.",
+            False,
+        )
+    if _conditions(seeing) != _conditions(blind):
+        return Verdict(
+            "No verdict: the two evaluations differ",
+            f"From widened starts, {seeing.name} and {blind.name} did not play the same episodes in the same way "
+            f"({len(seeing.episodes)} and {len(blind.episodes)} episodes). Finish both with the same values.",
+            False,
+        )
+    numbers = (
+        f"From widened starts it succeeds in {_sentence(seeing.rate)}; blind, in {_sentence(blind.rate)}."
+    )
+    if seeing.rate.interval[0] > blind.rate.interval[1]:
+        return Verdict(
+            "This policy looks.",
+            f"{numbers} The 95 % intervals do not overlap: on the same starts, seeing makes the difference.",
+            True,
+        )
+    return Verdict(
+        "Not shown: that this policy looks",
+        f"{numbers} The 95 % intervals overlap. More trials narrow them; a better policy separates them.",
+        False,
+    )
+
+
+def training_chart(runs: Sequence[RunContents]) -> LineChart | None:
+    """Smoothed training loss and validation loss of each run over steps; None if nothing was logged."""
+    series = []
+    for index, contents in enumerate(runs):
+        name, color = contents.run.name, 1 + index % NUM_COLORS
+        if contents.losses:
+            series.append(Series(f"{name}, training", smooth(contents.losses), color, False))
+        if contents.validation_losses:
+            series.append(Series(f"{name}, validation", contents.validation_losses, color, True))
+    return line_chart(series) if series else None
+
+
+def find_videos(contents: EvaluationContents) -> list[Video]:
+    """The rollouts that the evaluation drew, successes first within a task."""
+    instructions = {episode.task: episode.instruction for episode in contents.episodes}
+    videos = []
+    for path in sorted((contents.evaluation.results / "videos").glob("task-*.mp4")):
+        if named := VIDEO_NAME.fullmatch(path.name):
+            task, trial, outcome = int(named[1]), int(named[2]), named[3]
+            if task in instructions:
+                videos.append(Video(path, instructions[task], task, trial, outcome == "success"))
+    return sorted(videos, key=lambda video: (video.task, not video.is_success, video.trial))
+
+
+def distinct_versions(
+    runs: Sequence[RunContents], evaluations: Sequence[EvaluationContents]
+) -> list[tuple[str, dict[str, Any]]]:
+    """What ran with which versions, those with the same ones named together."""
+    found = [
+        (f"Training of {contents.run.name}", contents.versions) for contents in runs if contents.versions
+    ]
+    for contents in evaluations:
+        for episode in contents.episodes:
+            found.append((f"Evaluation of {contents.name}", episode.versions))
+    merged: dict[str, tuple[list[str], dict[str, Any]]] = {}
+    for name, versions in found:
+        names, _ = merged.setdefault(json.dumps(versions, sort_keys=True), ([], versions))
+        if name not in names:
+            names.append(name)
+    return [("; ".join(names), versions) for names, versions in merged.values()]
+
+
+def _command(name: str, words: Sequence[object]) -> str:
+    """A command for a shell, one flag a line."""
+    return f"focusvla {name}" + "".join(
+        f" \\\n  {word}" if str(word).startswith("--") else f" {shlex.quote(str(word))}" for word in words
+    )
+
+
+def _conditions(contents: EvaluationContents) -> set[tuple[Any, ...]]:
+    return {
+        (e.suite, e.task, e.trial, e.seed, e.actions_per_inference, e.protocol) for e in contents.episodes
+    }
+
+
+def _sentence(rate: SuccessRate) -> str:
+    low, high = rate.interval
+    return f"{rate.successes} of {rate.episodes} episodes ({100 * rate.rate:.1f} %, {100 * low:.1f} to {100 * high:.1f})"
+
+
+def _read_json(path: Path, expected: Sequence[str], advice: str) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: expected a JSON file, got {error}. {advice}") from error
+    missing = [field for field in expected if field not in values]
+    if missing:
+        raise DataError(
+            f"{path}: expected the fields {', '.join(expected)}, got none of {', '.join(missing)}. {advice}"
+        )
+    return values
+
+
+def require_unique_names(runs: Sequence[TrainingRun], evaluations: Sequence[Evaluation]) -> None:
+    """Raise if two runs or two evaluations would be told apart by nothing.
+
+    Raises:
+        ConfigurationError: naming the first that occurs twice.
+    """
+    for field, names in (
+        ("runs", [run.name for run in runs]),
+        ("evaluations", [f"{found.policy}, {found.label}" for found in evaluations]),
+    ):
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigurationError(
+                    f"{field}: expected distinct names, got {name!r} {names.count(name)} times. Rename one."
+                )

@@ -1,0 +1,104 @@
+"""What a user sees: help at once, one message and exit code 2 for an error, no traceback."""
+
+import subprocess
+import sys
+
+import pytest
+
+from focusvla.cli import main
+from focusvla.data.lerobot_writer import LeRobotWriter
+from focusvla.policy import checkpoint_steps, load_policy
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    code = stopped.value.code
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.fixture
+def data_set(arm_source, tmp_path):
+    """Three random episodes as a LeRobot data set that fits the `tiny` preset."""
+    source = arm_source()
+    with LeRobotWriter(tmp_path / "data", source.spec, robot_type="arm") as writer:
+        for index in range(source.num_episodes):
+            episode = source.episode(index)
+            frames = {camera.name: source.frames(index, camera.name) for camera in source.spec.cameras}
+            writer.add_episode(
+                frames=frames, state=episode.state, action=episode.action, instruction=episode.instruction
+            )
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("command", ["quickstart", "demonstrate", "train", "evaluate", "report", "doctor"])
+def test_help_of_every_command_opens_with_what_it_does_and_an_example(command, capsys):
+    assert run(command, "--help") == 0
+    shown = capsys.readouterr().out
+    assert f"Example: focusvla {command}" in shown
+
+
+def test_help_imports_no_torch_and_no_simulator():
+    check = (
+        "import sys\n"
+        "from focusvla.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'mujoco', 'transformers')))"
+    )
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "minni", "--data", "d", "--output", "o"), "did you mean 'mini'"),
+        (("train", "mini", "--data", "nowhere", "--output", "o"), "nowhere"),
+        (("train", "mini", "--data", "d", "--output", "o", "--batch-size", "0"), "batch_size: expected a positive"),
+        (("evaluate", "--checkpoint", "nowhere", "--output", "o"), "Train one with `focusvla train`"),
+        (("evaluate", "--checkpoint", "x", "--output", "o", "--actions-per-inference", "0"), "actions_per_inference"),
+        (("report", "--output", "o.html", "--results", "nowhere"), "nowhere"),
+    ],
+)  # fmt: skip
+def test_a_users_error_is_one_message_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    shown = capsys.readouterr().err
+    assert message in " ".join(shown.split())
+    assert "Traceback" not in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preset_is_trained_from_the_command_line_and_goes_on_from_where_it_was(data_set, tmp_path, capsys):
+    output = tmp_path / "run"
+    command = [
+        "train",
+        "tiny",
+        "--data",
+        str(data_set),
+        "--output",
+        str(output),
+        "--steps",
+        "4",
+        "--checkpoint-every",
+        "2",
+    ]
+    assert run(*command) == 0
+    assert checkpoint_steps(output) == [2, 4]
+    assert str(output / "checkpoints" / "step-00000004") in capsys.readouterr().out.replace("\n", "")
+    assert load_policy(output).experiment.training.steps == 4
+    assert run(*command) == 0
+
+
+def test_a_data_set_without_statistics_says_so(data_set, tmp_path, capsys):
+    (data_set / "meta" / "stats.json").unlink()
+    assert run("train", "tiny", "--data", str(data_set), "--output", str(tmp_path / "run")) == 2
+    assert "stats.json" in capsys.readouterr().err
+
+
+def test_values_of_another_run_are_refused_before_anything_is_written(data_set, tmp_path, capsys):
+    command = ["train", "tiny", "--data", str(data_set), "--output", str(tmp_path / "run"), "--steps", "2"]
+    assert run(*command) == 0
+    assert run(*command, "--seed", "1") == 2
+    assert "training.seed: 0 there, 1 here" in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,375 @@
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from focusvla.errors import CheckpointError, ConfigurationError, DataError, StorageError
+from focusvla.visualization.focus_pictures import choose_moments
+from focusvla.visualization.report import Evaluation, TrainingRun, write_report
+from focusvla.visualization.report_contents import Video, find_videos, read_evaluation, verdict
+
+SECTIONS = ["success", "tasks", "training", "videos", "focus", "demonstrations", "provenance"]
+VOID = {"meta", "link", "br", "img", "line", "rect", "circle", "polyline"}
+NINE_OF_TEN = [True] * 9 + [False]
+ONE_OF_TEN = [True] + [False] * 9
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: elements with their attributes, and the text of each section."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.source = path.read_text("utf-8")
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.sections: dict[str, str] = {}
+        self.open: list[str] = []
+        self._section = "header"
+        self.feed(self.source)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "section":
+            self._section = dict(attrs)["id"] or ""
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"{tag} is closed in the wrong place at {self.getpos()}"
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("style", "title"):
+            self.sections[self._section] = self.sections.get(self._section, "") + f" {data}"
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def text(self, section):
+        return " ".join(self.sections[section].split())
+
+
+@pytest.fixture
+def save_page(
+    tmp_path,
+    experiment,
+    blind_experiment,
+    save_run,
+    save_evaluation,
+    save_video,
+    save_observations,
+    save_demonstrations,
+):
+    """Write the page of a complete comparison."""
+
+    def save(**changes) -> Page:
+        runs = [save_run("mini", experiment), save_run("mini blind", blind_experiment)]
+        evaluations = [
+            save_evaluation(
+                "standard",
+                "libero_openvla",
+                NINE_OF_TEN,
+                checkpoint=runs[0].path / "checkpoints/step-00000020",
+            ),
+            save_evaluation("wide", "libero_wide", NINE_OF_TEN, error="Traceback: <MuJoCo> fell"),
+            save_evaluation("wide-blind", "libero_wide", ONE_OF_TEN, is_blind=True),
+        ]
+        save_video(evaluations[0], "task-003-trial-000-success.mp4")
+        save_video(evaluations[0], "task-003-trial-009-failure.mp4")
+        save_observations(evaluations[0])
+        values = {
+            "title": "A <i>tiny</i> report",
+            "runs": runs,
+            "evaluations": evaluations,
+            "demonstrations": save_demonstrations(),
+            "checkpoint": runs[0].path,
+        }
+        return Page(write_report(tmp_path / "out" / "report.html", **values | changes))
+
+    return save
+
+
+def test_the_page_has_every_section_and_closes_what_it_opens(save_page):
+    page = save_page()
+    assert [attributes["id"] for attributes in page.all("section")] == SECTIONS
+    assert page.open == []
+    assert {link["href"] for link in page.all("a")} >= {f"#{section}" for section in SECTIONS}
+
+
+def test_the_page_needs_no_network_and_no_script(save_page):
+    page = save_page()
+    for tag, attributes in page.elements:
+        for name in ("src", "href", "srcset", "poster", "data"):
+            assert (attributes.get(name) or "#").startswith(("data:", "#")), (tag, name)
+    assert "http:" not in page.source
+    assert "https:" not in page.source
+    assert not re.search(r"url\(|@import", page.source)
+    assert page.all("script") == []
+
+
+def test_the_numbers_are_those_of_the_results(save_page):
+    page = save_page()
+    assert "90.0 % 9 of 10 episodes, 95 % interval 59.6 to 98.2" in page.text("success")
+    assert "10.0 % 1 of 10 episodes, 95 % interval 1.8 to 40.4" in page.text("success")
+    assert "90.0 % 9/10, 59.6 to 98.2 90.0 % 9/10, 59.6 to 98.2 10.0 % 1/10, 1.8 to 40.4" in page.text(
+        "tasks"
+    )
+    assert [bar["width"] for bar in page.all("rect")] == ["90.0%", "90.0%", "10.0%"]
+
+
+def test_the_headline_says_that_the_policy_looks_if_its_interval_lies_above_the_blind_one_s(save_page):
+    page = save_page()
+    assert page.text("success").startswith("This policy looks.")
+    assert "9 of 10 episodes (90.0 %, 59.6 to 98.2); blind, in 1 of 10 episodes" in page.text("success")
+
+
+def test_the_instruction_the_title_and_the_traceback_are_escaped(save_page):
+    page = save_page()
+    assert "pick up the &lt;b&gt;ketchup&lt;/b&gt; &amp; place it" in page.source
+    assert "pick up the <b>ketchup</b> & place it in the basket" in page.text("tasks")
+    assert page.text("header").startswith("Skip to the results A <i>tiny</i> report")
+    assert "Traceback: <MuJoCo> fell" in page.text("tasks")
+    assert "1 of 10 episodes broke and count as failures: FocusVLA, widened starts" in page.text("tasks")
+
+
+def test_the_training_section_shows_curves_and_last_values_of_both_runs(save_page):
+    page = save_page()
+    assert len(page.all("polyline")) == 4
+    assert "mini blind, validation" in page.text("training")
+    assert "mini blind 20 of 20 4 0 0.0500 0.1234" in page.text("training")
+
+
+def test_the_videos_are_inside_the_page_and_named_by_task_and_outcome(save_page):
+    page = save_page()
+    videos = page.all("video")
+    content = base64.b64decode(videos[0]["src"].removeprefix("data:video/mp4;base64,"))
+    assert content[4:8] == b"ftyp"
+    assert [video["aria-label"].rsplit(", ")[1:] for video in videos] == [
+        ["trial 0", "success"],
+        ["trial 9", "failure"],
+    ]
+    assert "Failure pick up the <b>ketchup</b>" in page.text("videos")
+
+
+def test_the_focus_pictures_show_three_moments_of_two_cameras_in_three_ways(save_page):
+    page = save_page()
+    assert len(page.all("img")) == 3 * 2 * 3
+    assert all(
+        image["src"].startswith("data:image/jpeg;base64,") and image["alt"] for image in page.all("img")
+    )
+    assert "keeps 9 of 32 patches" in page.text("focus")
+    assert "Middle inference 3 of 5" in page.text("focus")
+    assert "Observations of FocusVLA, standard starts, trial 0." in page.text("focus")
+    shares = [float(share) for share in re.findall(r"attention \(([\d.]+) % of all", page.text("focus"))]
+    assert sum(shares[:2]) == pytest.approx(100, abs=0.11)
+    kept = [float(share) for share in re.findall(r"kept \(([\d.]+) % of its", page.text("focus"))]
+    assert sum(kept[:2]) / 2 == pytest.approx(100 * 9 / 32, abs=0.11)
+
+
+def test_observations_of_another_checkpoint_are_said_to_be(save_page, save_run, experiment, tmp_path):
+    other = save_run("other", experiment).path
+    weights = other / "checkpoints" / "step-00000020" / "model.safetensors"
+    save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights)
+    page = save_page(checkpoint=other)
+    assert "standard starts, played by another checkpoint, trial 0." in page.text("focus")
+
+
+def test_the_page_says_what_was_run(save_page):
+    page = save_page()
+    text = page.text("provenance")
+    assert r"focusvla demonstrate \ --output" in text
+    assert r"--tasks 3 \ --episodes-per-task 5 \ --seed 77 focusvla train mini" in text
+    assert r"--protocol libero_wide \ --tasks 3 \ --trials 10 \ --actions-per-inference 8" in text
+    assert "OpenVLA's and VLA-Adapter's run_libero_eval.py" in text
+    assert "seeds 1000000 to 1000009" in text
+    assert "Training of mini; Training of mini blind torch 9.8.7 commit not there" in text
+    assert "5 7 71.4 %" in page.text("demonstrations")
+
+
+def test_the_page_is_small_and_nothing_half_written_lies_beside_it(save_page, tmp_path):
+    page = save_page()
+    assert len(page.source) < 2_000_000
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
+
+
+def test_a_page_without_anything_says_so_in_each_section(tmp_path):
+    page = Page(write_report(tmp_path / "report.html", title="Empty"))
+    assert [attributes["id"] for attributes in page.all("section")] == SECTIONS
+    assert page.text("success").startswith("Not tested: does this policy look?")
+    for section, sentence in {
+        "success": "No evaluation was given.",
+        "tasks": "No episode has been evaluated.",
+        "training": "No training run was given.",
+        "videos": "No videos were drawn.",
+        "focus": "No checkpoint was given to draw them with.",
+        "demonstrations": "No data set was given.",
+    }.items():
+        assert sentence in page.text(section)
+
+
+def test_an_evaluation_that_has_just_begun_is_shown_without_a_rate(tmp_path, save_evaluation):
+    begun = save_evaluation("standard", "libero_openvla", [])
+    page = Page(write_report(tmp_path / "report.html", title="Begun", evaluations=[begun]))
+    assert "No episode has ended yet." in page.text("success")
+    assert "%" not in page.text("tasks")
+
+
+def test_a_blind_checkpoint_has_no_focus_pictures(save_page, save_run, blind_experiment):
+    page = save_page(checkpoint=save_run("other", blind_experiment).path)
+    assert "The checkpoint is vision-blind" in page.text("focus")
+    assert page.all("img") == []
+
+
+def test_observations_that_were_not_saved_are_left_out(save_page, save_run, experiment, save_evaluation):
+    page = save_page(
+        evaluations=[save_evaluation("bare", "libero_openvla", [True])],
+        checkpoint=save_run("other", experiment).path,
+    )
+    assert "No evaluation here saved what its policy saw." in page.text("focus")
+
+
+def test_a_data_set_from_elsewhere_has_no_attempts_to_count(tmp_path):
+    page = Page(write_report(tmp_path / "report.html", title="Elsewhere", demonstrations=tmp_path))
+    assert "was not recorded by `focusvla demonstrate`" in page.text("demonstrations")
+
+
+def test_a_run_without_metrics_yet_is_named_without_a_curve(tmp_path, save_run, experiment):
+    run = save_run("mini", experiment)
+    (run.path / "metrics.jsonl").unlink()
+    page = Page(write_report(tmp_path / "report.html", title="Begun", runs=[run]))
+    assert "Nothing has been logged yet." in page.text("training")
+    assert "mini 0 of 20 4 0 none none" in page.text("training")
+
+
+def test_overlapping_intervals_do_not_show_that_the_policy_looks(save_evaluation):
+    seeing = read_evaluation(save_evaluation("wide", "libero_wide", [True, True, False, False]))
+    blind = read_evaluation(
+        save_evaluation("blind", "libero_wide", [True, False, False, False], is_blind=True)
+    )
+    assert verdict([seeing, blind]).headline == "Not shown: that this policy looks"
+    assert not verdict([seeing, blind]).is_shown
+
+
+def test_standard_starts_are_no_evidence_of_looking(save_evaluation):
+    seeing = read_evaluation(save_evaluation("standard", "libero_openvla", NINE_OF_TEN))
+    blind = read_evaluation(save_evaluation("blind", "libero_openvla", ONE_OF_TEN, is_blind=True))
+    assert verdict([seeing, blind]).headline == "Not tested: does this policy look?"
+
+
+def test_different_episodes_are_not_compared(save_evaluation):
+    seeing = read_evaluation(save_evaluation("wide", "libero_wide", [True] * 10))
+    blind = read_evaluation(save_evaluation("blind", "libero_wide", [False] * 9, is_blind=True))
+    assert verdict([seeing, blind]).headline == "No verdict: the two evaluations differ"
+    assert "10 and 9 episodes" in verdict([seeing, blind]).explanation
+
+
+def test_an_evaluation_can_be_named_by_its_folder_alone(
+    save_evaluation, save_run, experiment, blind_experiment
+):
+    seeing, blind = save_run("mini", experiment).path, save_run("blind", blind_experiment).path
+    standard = save_evaluation("standard", "libero_openvla", [True], checkpoint=seeing)
+    wide = save_evaluation("wide", "libero_wide", [True], is_blind=True, checkpoint=blind)
+    assert Evaluation.from_results(standard.results) == standard
+    assert Evaluation.from_results(wide.results) == wide
+
+
+def test_only_the_evaluation_s_own_videos_are_found_successes_first(save_evaluation):
+    evaluation = save_evaluation("standard", "libero_openvla", [False, True])
+    folder = evaluation.results / "videos"
+    folder.mkdir()
+    for name in (
+        "task-003-trial-000-failure.mp4",
+        "task-003-trial-001-success.mp4",
+        ".partial-task.mp4",
+        "task-x.mp4",
+    ):
+        (folder / name).touch()
+    found = find_videos(read_evaluation(evaluation))
+    assert [(video.trial, video.is_success) for video in found] == [(1, True), (0, False)]
+    assert isinstance(found[0], Video)
+
+
+@pytest.mark.parametrize(
+    ("num_inferences", "expected"),
+    [
+        (9, [("early", 0), ("middle", 4), ("late", 8)]),
+        (2, [("early", 0), ("late", 1)]),
+        (1, [("early", 0)]),
+    ],
+)
+def test_the_first_the_middle_and_the_last_inference_are_chosen(num_inferences, expected):
+    assert choose_moments(num_inferences) == expected
+
+
+def test_damaged_results_are_an_error_that_names_the_line(tmp_path, save_evaluation):
+    evaluation = save_evaluation("standard", "libero_openvla", [True])
+    (evaluation.results / "results.jsonl").write_text("{}\n")
+    with pytest.raises(DataError, match=r"results\.jsonl, line 1: expected an episode's result"):
+        write_report(tmp_path / "report.html", title="Damaged", evaluations=[evaluation])
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_folder_that_is_no_training_run_is_named(tmp_path):
+    with pytest.raises(
+        DataError, match=r"experiment\.json: expected a JSON file, .*Give the folder that `focusvla train`"
+    ):
+        write_report(tmp_path / "report.html", title="Wrong", runs=[TrainingRun(name="mini", path=tmp_path)])
+
+
+def test_damaged_metrics_and_versions_are_named(tmp_path, save_run, experiment):
+    run = save_run("mini", experiment)
+    versions = run.path / "checkpoints" / "step-00000020" / "versions.json"
+    versions.unlink()
+    with pytest.raises(CheckpointError, match=r"versions\.json: expected a JSON file"):
+        write_report(tmp_path / "report.html", title="Damaged", runs=[run])
+    (run.path / "metrics.jsonl").write_text("half\n")
+    with pytest.raises(DataError, match=r"metrics\.jsonl: expected a JSON object a line"):
+        write_report(tmp_path / "report.html", title="Damaged", runs=[run])
+
+
+def test_a_protocol_or_summary_without_its_fields_is_named(tmp_path, save_evaluation, save_demonstrations):
+    evaluation = save_evaluation("standard", "libero_openvla", [True])
+    (evaluation.results / "protocol.json").write_text('{"name": "libero_openvla"}')
+    with pytest.raises(
+        DataError, match=r"got none of checkpoint, displacement_meters, source\. Run the same"
+    ):
+        write_report(tmp_path / "report.html", title="Damaged", evaluations=[evaluation])
+    data = save_demonstrations()
+    (data / "meta" / "demonstrations.json").write_text(json.dumps({"config": {}}))
+    with pytest.raises(
+        DataError, match=r"demonstrations\.json: expected the fields config, tasks, got none of tasks"
+    ):
+        write_report(tmp_path / "report.html", title="Damaged", demonstrations=data)
+    with pytest.raises(DataError, match=r"demonstrations=.*nowhere: expected the folder of a data set"):
+        write_report(tmp_path / "report.html", title="Damaged", demonstrations=tmp_path / "nowhere")
+
+
+def test_observations_without_a_camera_are_named(
+    tmp_path, save_evaluation, save_observations, save_run, experiment
+):
+    evaluation = save_evaluation("standard", "libero_openvla", [True])
+    save_observations(evaluation).write_bytes(b"damaged")
+    run = save_run("mini", experiment)
+    with pytest.raises(
+        DataError, match=r"task-003-trial-000\.safetensors: expected images of image, image2 and states"
+    ):
+        write_report(tmp_path / "report.html", title="Damaged", evaluations=[evaluation], checkpoint=run.path)
+
+
+def test_two_evaluations_of_one_name_are_refused(tmp_path, save_evaluation):
+    twice = [save_evaluation(name, "libero_openvla", [True]) for name in ("a", "b")]
+    with pytest.raises(
+        ConfigurationError, match=r"evaluations: expected distinct names, got 'FocusVLA, standard starts'"
+    ):
+        write_report(tmp_path / "report.html", title="Twice", evaluations=twice)
+
+
+def test_a_folder_in_place_of_the_page_is_refused(tmp_path):
+    with pytest.raises(StorageError, match=r"expected a file, got a folder\. Choose .*report\.html"):
+        write_report(tmp_path, title="Folder")
