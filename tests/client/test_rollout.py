@@ -1,6 +1,7 @@
 """The episode loop, on an environment that counts."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,11 +51,11 @@ class CountingPolicy:
 
 
 def play(environment, policy, **options):
-    options = {"max_steps": 5, "actions_per_inference": 2} | options
-    return rollout(environment, policy, "here", **options)
+    chosen: dict[str, Any] = {"max_steps": 5, "actions_per_inference": 2} | options
+    return rollout(environment, policy, "here", **chosen)
 
 
-def test_the_first_actions_of_each_chunk_are_played_open_loop_and_the_cameras_are_the_policys():
+def test_the_first_actions_of_each_chunk_are_played_open_loop_and_the_policy_chooses_the_cameras():
     environment = CountingEnvironment()
     result = play(environment, CountingPolicy())
     assert environment.calls == [
@@ -88,7 +89,7 @@ def test_observers_see_each_action_before_it_is_applied():
         def __init__(self):
             self.seen = []
 
-        def on_action(self, environment, action):
+        def on_action(self, environment: Any, action):
             self.seen.append((environment.steps, float(action[0])))
 
         def on_end(self, environment, success):

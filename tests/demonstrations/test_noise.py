@@ -6,6 +6,8 @@ import pytest
 pytest.importorskip("scipy", reason="needs the extra `libero`")
 
 from focusvla.demonstrations.noise import NoisyEnvironment
+from focusvla.simulation.libero import libero_spec
+from focusvla_client import Observation
 
 
 class Arm:
@@ -14,13 +16,13 @@ class Arm:
     def __init__(self):
         self.applied = []
 
-    spec = None
+    spec = libero_spec(64)
 
     def reset(self, start):
-        pass
+        self.applied.clear()
 
     def observe(self, cameras):
-        pass
+        return Observation({}, np.zeros(8, np.float32), "")
 
     def success(self):
         return False

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,11 @@ RESULT = EpisodeResult(
     error="",
     versions={"torch": "2.13.0"},
 )
-IDENTITY = {"protocol": "libero_openvla", "policy": "0123456789abcdef", "actions_per_inference": 8}
+IDENTITY: dict[str, Any] = {
+    "protocol": "libero_openvla",
+    "policy": "0123456789abcdef",
+    "actions_per_inference": 8,
+}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +80,7 @@ def test_results_of_another_policy_are_refused_and_kept(tmp_path):
     path = tmp_path / "results.jsonl"
     ResultsFile(path, **IDENTITY).append(RESULT)
     with pytest.raises(ConfigurationError, match="policy='0123456789abcdef', this evaluation has 'ffff'"):
-        ResultsFile(path, **IDENTITY | {"policy": "ffff"})
+        ResultsFile(path, **(IDENTITY | {"policy": "ffff"}))
     assert read_results(path) == [RESULT]
 
 

@@ -25,7 +25,7 @@ from focusvla.errors import ConfigurationError, MissingDependencyError, require_
 from focusvla.simulation.libero_scene import LiberoScene
 from focusvla.simulation.libero_stepping import ExactStepper
 from focusvla.simulation.mesh_simplification import simplify_visual_meshes
-from focusvla.simulation.rendering import Renderer, select_rendering_back_end
+from focusvla.simulation.rendering import Renderer, load_mujoco, select_rendering_back_end
 from focusvla_client.policy import Observation
 from focusvla_client.spec import (
     ACTION_END_EFFECTOR_DELTA,
@@ -163,7 +163,7 @@ class LiberoEnvironment:
         self.task = task
         self.spec = libero_spec(image_size)
         with _quietly():
-            import mujoco
+            mujoco = load_mujoco()
             from libero.libero.envs.env_wrapper import ControlEnv
 
             self._mujoco = mujoco

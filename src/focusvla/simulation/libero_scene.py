@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from focusvla.simulation.rendering import load_mujoco
+
 
 class LiberoScene:
     """Geometry queries on a live simulation. Lengths in meters, world frame: x away from the robot, z up."""
@@ -62,8 +64,7 @@ class LiberoScene:
 
     def move_object(self, name: str, xy: Float[np.ndarray, "2"]) -> None:
         """Put an object's origin at `xy`, height and orientation kept, and recompute the kinematics."""
-        import mujoco
-
+        mujoco = load_mujoco()
         joint = self.model.body_jntadr[self._environment.obj_body_id[name]]
         address = self.model.jnt_qposadr[joint]
         self.data.qpos[address : address + 2] = xy
@@ -71,8 +72,7 @@ class LiberoScene:
 
     def surface_points(self, name: str, max_points_per_mesh: int = 6000) -> Float[np.ndarray, "points 3"]:
         """Points on the visible surface of an object: mesh vertices, box and cylinder corners."""
-        import mujoco
-
+        mujoco = load_mujoco()
         root = self._environment.obj_body_id[name]
         clouds = []
         for geom in range(self.model.ngeom):

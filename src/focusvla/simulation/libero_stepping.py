@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from focusvla.simulation.rendering import load_mujoco
+
 
 class ExactStepper:
     """Advances one LIBERO environment by one control period, bit-equal to the benchmark's own `env.step`."""
@@ -19,7 +21,7 @@ class ExactStepper:
     def __init__(self, environment: Any):
         """Bind to a robosuite `environment`; anew after each of its resets, since they replace the
         controller."""
-        import mujoco
+        mujoco = load_mujoco()
         from robosuite.utils import control_utils
 
         self._mujoco = mujoco

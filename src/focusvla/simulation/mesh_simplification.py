@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from focusvla.simulation.rendering import load_mujoco
+
 
 def simplify_visual_meshes(model: Any, cell_meters: float, min_faces: int = 800) -> tuple[int, int]:
     """Merge vertices of the visual meshes of `model` (`mujoco.MjModel`), in place; give it a copy.
 
     Returns the numbers of faces before and after.
     """
-    import mujoco
-
+    mujoco = load_mujoco()
     before = after = 0
     meshes = {
         int(model.geom_dataid[geom])

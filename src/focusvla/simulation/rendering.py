@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import weakref
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -56,6 +57,18 @@ def select_rendering_back_end() -> str:
     )
 
 
+def load_mujoco() -> Any:
+    """The module `mujoco`, whose names no type checker can see.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        return importlib.import_module("mujoco")
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("mujoco", "libero", "Simulation") from error
+
+
 class Renderer:
     """Draws a MuJoCo model's cameras as the LIBERO benchmark does: visual geometries only, 4 samples a
     pixel."""
@@ -67,8 +80,7 @@ class Renderer:
         saves a third of the time and may change single pixels.
         """
         global _open_renderer
-        import mujoco
-
+        mujoco = load_mujoco()
         previous = _open_renderer() if _open_renderer is not None else None
         if previous is not None:
             previous.close()

@@ -42,7 +42,8 @@ class WeightAverage:
     def update(self, step: int) -> None:
         """Take in the weights after step `step`, counted from 0."""
         decay = min(self._decay, (step + 1) / (step + 10)) if self._decay else 0.0
-        torch._foreach_lerp_(self.values, [p.detach() for p in self._parameters], 1 - decay)
+        for value, parameter in zip(self.values, self._parameters, strict=True):
+            value.lerp_(parameter.detach(), 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
