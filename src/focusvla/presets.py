@@ -62,7 +62,7 @@ def mini() -> ExperimentConfig:
             chunk_length=8,
             num_action_queries=8,
         ),
-        training=TrainingConfig(steps=1000, batch_size=32, frame_stride=3),
+        training=TrainingConfig(steps=1200, batch_size=32, frame_stride=2, augmented_copies=0),
     )
 
 

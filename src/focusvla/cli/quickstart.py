@@ -29,8 +29,8 @@ matter."""
 def quickstart(
     output: Path = Path("runs/quickstart"),
     tasks: tuple[int, ...] = TASKS,
-    episodes_per_task: int = 30,
-    steps: int = 1000,
+    episodes_per_task: int = 28,
+    steps: int = 1100,
     trials: int = 10,
 ) -> None:
     """Everything once, on this machine: demonstrations, two policies, three evaluations, a report page.
@@ -62,7 +62,7 @@ def quickstart(
         demonstrate(
             data,
             DemonstrationConfig(
-                tasks=tasks, episodes_per_task=episodes_per_task, image_size=128, mesh_cell_meters=0.006
+                tasks=tasks, episodes_per_task=episodes_per_task, image_size=128, mesh_cell_meters=0.004
             ),
         )
     blind = _Background(
@@ -73,7 +73,17 @@ def quickstart(
         ],
         [
             *("evaluate", "--checkpoint", runs["mini_blind"], "--output", results["wide_blind"]),
-            *("--protocol", "libero_wide", "--tasks", *tasks, "--trials", trials, "--workers", 1),
+            *(
+                "--protocol",
+                "libero_wide",
+                "--tasks",
+                *tasks,
+                "--trials",
+                trials,
+                "--workers",
+                1,
+                "--no-videos",
+            ),
         ],
     )
     experiment = preset("mini")
@@ -87,8 +97,8 @@ def quickstart(
     finally:
         blind.stop()
 
-    def config(protocol: str) -> EvaluationConfig:
-        return EvaluationConfig(tasks=tasks, protocol=protocol, trials=trials)
+    def config(protocol: str, videos: bool = True) -> EvaluationConfig:
+        return EvaluationConfig(tasks=tasks, protocol=protocol, trials=trials, videos=videos)
 
     with _timed(output, "evaluate"):
         found = {
@@ -97,7 +107,10 @@ def quickstart(
             ),
             "wide": run_evaluation(runs["mini"], results["wide"], config("libero_wide"), "widened"),
             "wide_blind": run_evaluation(
-                runs["mini_blind"], results["wide_blind"], config("libero_wide"), "widened, blind"
+                runs["mini_blind"],
+                results["wide_blind"],
+                config("libero_wide", videos=False),
+                "widened, blind",
             ),
         }
     page = output / "report.html"
