@@ -1,6 +1,7 @@
 """The exception tree is the one its module draws, and unknown names get suggestions."""
 
 import inspect
+import pickle
 import re
 
 import pytest
@@ -30,3 +31,10 @@ def test_an_unknown_name_is_answered_with_the_nearest_ones():
 def test_a_name_near_to_nothing_is_answered_with_all():
     with pytest.raises(errors.ConfigurationError, match="known: 'a', 'b'"):
         errors.require_known("suite", "xyzzy", ["a", "b"])
+
+
+def test_every_error_comes_out_of_a_worker_process_as_it_went_in():
+    missing = errors.MissingDependencyError("mujoco", "libero", "Simulation")
+    for error in (missing, errors.DataError("no frames")):
+        returned = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+        assert (type(returned), str(returned)) == (type(error), str(error))

@@ -6,6 +6,7 @@
     ├── CheckpointError(ValueError)         a checkpoint that is half-written, of another model, or not ours
     ├── MissingDependencyError(ImportError) an optional package; the message names the extra that installs it
     ├── RenderingError(RuntimeError)        no back end can draw
+    ├── WorkerError(RuntimeError)           a simulating process that died
     └── StorageError(OSError)               a folder that cannot be written, a full disk
 
 The command line prints the message and exits with code 2; anything else is a bug and shows its traceback.
@@ -42,6 +43,10 @@ class MissingDependencyError(FocusVLAError, ImportError):
 
 class RenderingError(FocusVLAError, RuntimeError):
     """No rendering back end works."""
+
+
+class WorkerError(FocusVLAError, RuntimeError):
+    """A simulating process that died; what had been finished is kept."""
 
 
 class StorageError(FocusVLAError, OSError):

@@ -102,7 +102,7 @@ def test_an_existing_folder_and_an_unfinished_recording_of_other_values_are_refu
 def test_a_folder_that_cannot_be_written_and_a_suite_without_expert_are_named(tmp_path):
     from focusvla.demonstrations.collect import collect_demonstrations
 
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="expected a folder that can be written"):
         collect_demonstrations(CONFIG, Path("/proc/data"))
     with pytest.raises(ConfigurationError, match="has no scripted expert"):
         collect_demonstrations(dataclasses.replace(CONFIG, suite="libero_goal"), tmp_path / "goal")

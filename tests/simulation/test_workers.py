@@ -8,6 +8,9 @@ import time
 
 import pytest
 
+from focusvla.errors import WorkerError
+from focusvla.simulation.workers import simulation_workers
+
 POOL = """
 import os, time
 from focusvla.simulation.workers import simulation_workers
@@ -18,6 +21,15 @@ if __name__ == "__main__":
         print(*pids, flush=True)
         time.sleep(60)
 """
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_an_error_that_says_how_to_go_on():
+    with (
+        pytest.raises(WorkerError, match="run the same command again, with fewer --workers"),
+        simulation_workers(1) as pool,
+    ):
+        pool.submit(os._exit, 1).result()
 
 
 @pytest.mark.slow

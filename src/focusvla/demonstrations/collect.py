@@ -12,6 +12,7 @@ interrupted.
     └── episodes/               a shard per kept attempt
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -27,12 +28,16 @@ import numpy as np
 from focusvla.config import DemonstrationConfig
 from focusvla.data.lerobot_writer import assemble_dataset
 from focusvla.data.shards import read_shard_index, write_episode_shard
+from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.demonstrations.experts import ScriptedExpert
 from focusvla.demonstrations.noise import NoisyEnvironment
 from focusvla.errors import ConfigurationError, StorageError
 from focusvla.simulation.libero import CAMERAS, LiberoStart, libero_spec, libero_task, only_environment
 from focusvla.simulation.workers import simulation_workers
 from focusvla_client import Observer, rollout
+
+_REJECTED = "rejected.jsonl"
+_HOPELESS_AFTER = 20
 
 Progress = Callable[[int, int, str], None]
 """Called with episodes kept, episodes wanted, and a line about the latest attempt."""
@@ -68,80 +73,115 @@ def collect_demonstrations(
 ) -> dict[str, Any]:
     """Record `config` as a LeRobot v3.0 data set at `output`; continue where an interrupted run stopped.
 
-    Returns the summary that is also written to `meta/demonstrations.json`: kept episodes and attempts per
-    task.
+    Returns the summary that is also written to `meta/demonstrations.json`: kept episodes and attempts per task.
 
     Raises:
         StorageError: `output` exists and is not this collection, or cannot be written.
         ConfigurationError: unknown suite or task, or an unfinished recording of another configuration.
+        WorkerError: a recording process was killed.
         FocusVLAError: an episode cannot be simulated or drawn at all.
     """
     summary_file = output / "meta" / "demonstrations.json"
+    staging = output.with_name(output.name + ".recording")
     described = json.loads(json.dumps(asdict(config) | {"workers": 0}))
-    if output.exists():
-        if summary_file.is_file() and json.loads(summary_file.read_text("utf-8"))["config"] == described:
-            return json.loads(summary_file.read_text("utf-8"))
+    if summary_file.is_file():
+        summary = json.loads(summary_file.read_text("utf-8"))
+        if summary["config"] == described:
+            return summary
+    if output.exists() and (summary_file.is_file() or not staging.is_dir()):
         raise StorageError(
             f"output={output}: exists already and is not this collection. Choose another folder."
         )
-    tasks = {index: libero_task(config.suite, index) for index in config.tasks}
-    staging = output.with_name(output.name + ".recording")
+    instructions = {task: libero_task(config.suite, task).instruction for task in config.tasks}
     _open_staging(staging, described)
-    rejected = {task: set[int]() for task in tasks}
-    for line in _lines(staging / "rejected.jsonl"):
-        record = json.loads(line)
-        rejected[record["task"]].add(record["number"])
-    shards = [shard.folder.name for shard in read_shard_index(staging / "episodes")]
-    kept = {
-        task: {int(name.rsplit("-", 1)[1]) for name in shards if name.startswith(_shard_name(config, task))}
-        for task in tasks
-    }
-    wanted = config.episodes_per_task * len(tasks)
-    on_progress(sum(map(len, kept.values())), wanted, "")
-    with simulation_workers(config.workers) as pool:
-        workers = config.workers or os.cpu_count() or 1
-        running: set[Future[Attempt]] = set()
-        started = {task: kept[task] | rejected[task] for task in tasks}
-        try:
-            while True:
-                for task in tasks:
-                    in_flight = len(started[task]) - len(kept[task]) - len(rejected[task])
-                    while (
-                        len(kept[task]) + in_flight < config.episodes_per_task and len(running) < workers + 1
-                    ):
-                        number = next(n for n in range(10**9) if n not in started[task])
-                        started[task].add(number)
-                        in_flight += 1
-                        running.add(pool.submit(_attempt, config, task, number, staging))
-                if not running:
-                    break
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for attempt in (future.result() for future in done):
-                    (kept if attempt.kept else rejected)[attempt.task].add(attempt.number)
-                    if not attempt.kept:
-                        _append_line(staging / "rejected.jsonl", asdict(attempt))
-                        _give_up_if_hopeless(attempt, len(kept[attempt.task]), len(rejected[attempt.task]))
-                    on_progress(sum(map(len, kept.values())), wanted, _describe(attempt))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    ledger = _Ledger.read(staging, config)
+    _record_missing(config, ledger, staging, on_progress)
     summary = {
         "config": described,
         "tasks": {
             str(task): {
-                "instruction": tasks[task].instruction,
-                "kept": len(kept[task]),
-                "attempts": len(kept[task]) + len(rejected[task]),
+                "instruction": instruction,
+                "kept": len(ledger.kept[task]),
+                "attempts": len(ledger.kept[task]) + len(ledger.rejected[task]),
             }
-            for task in tasks
+            for task, instruction in instructions.items()
         },
-        "rejected": [json.loads(line) for line in _lines(staging / "rejected.jsonl")],
+        "rejected": [json.loads(line) for line in _lines(staging / _REJECTED)],
     }
-    assemble_dataset(
-        read_shard_index(staging / "episodes"), output, libero_spec(config.image_size), robot_type="panda"
-    )
-    summary_file.write_text(json.dumps(summary, indent=2), "utf-8")
+    if not output.exists():  # an earlier run may have been killed right after this
+        shards = read_shard_index(staging / "episodes")
+        assemble_dataset(shards, output, libero_spec(config.image_size), robot_type="panda")
+    _write(summary_file, json.dumps(summary, indent=2))
     shutil.rmtree(staging)
     return summary
+
+
+@dataclass
+class _Ledger:
+    """Which attempts at each task were kept, rejected or begun."""
+
+    wanted: int
+    """Episodes to keep per task."""
+    kept: dict[int, set[int]]
+    rejected: dict[int, set[int]]
+    begun: dict[int, set[int]]
+
+    @classmethod
+    def read(cls, staging: Path, config: DemonstrationConfig) -> "_Ledger":
+        """What earlier runs left in `staging`."""
+        kept = {task: set[int]() for task in config.tasks}
+        for shard in read_shard_index(staging / "episodes"):
+            kept[shard.metadata["task"]].add(shard.metadata["attempt"])
+        rejected = {task: set[int]() for task in config.tasks}
+        for record in map(json.loads, _lines(staging / _REJECTED)):
+            rejected[record["task"]].add(record["number"])
+        begun = {task: kept[task] | rejected[task] for task in config.tasks}
+        return cls(config.episodes_per_task, kept, rejected, begun)
+
+    @property
+    def num_kept(self) -> int:
+        """Over all tasks."""
+        return sum(map(len, self.kept.values()))
+
+    def begin(self) -> tuple[int, int] | None:
+        """Task and number of the next attempt, or None while those that run may be enough.
+
+        So what is kept depends on the attempts alone, not on how many run at a time.
+        """
+        for task, begun in self.begun.items():
+            if len(begun) - len(self.rejected[task]) < self.wanted:
+                number = next(number for number in itertools.count() if number not in begun)
+                begun.add(number)
+                return task, number
+        return None
+
+
+def _record_missing(
+    config: DemonstrationConfig, ledger: _Ledger, staging: Path, on_progress: Progress
+) -> None:
+    wanted = config.episodes_per_task * len(config.tasks)
+    on_progress(ledger.num_kept, wanted, "")
+    if ledger.num_kept == wanted:
+        return
+    at_once = 1 + (config.workers or os.cpu_count() or 1)  # one waits, so that no worker does
+    running: set[Future[Attempt]] = set()
+    with simulation_workers(config.workers) as pool:
+        try:
+            while True:
+                while len(running) < at_once and (chosen := ledger.begin()):
+                    running.add(pool.submit(_attempt, config, *chosen, staging))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for attempt in (future.result() for future in done):
+                    (ledger.kept if attempt.kept else ledger.rejected)[attempt.task].add(attempt.number)
+                    if not attempt.kept:
+                        lines = [*_lines(staging / _REJECTED), json.dumps(asdict(attempt))]
+                        _write(staging / _REJECTED, "".join(line + "\n" for line in lines))
+                        _give_up_if_hopeless(attempt, ledger)
+                    on_progress(ledger.num_kept, wanted, _describe(attempt))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path) -> Attempt:
@@ -194,18 +234,12 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
 
 
 def _open_staging(staging: Path, described: dict[str, Any]) -> None:
-    try:
+    file = staging / "collection.json"
+    with explained_storage_errors(staging):
         (staging / "episodes").mkdir(parents=True, exist_ok=True)
-        file = staging / "collection.json"
         if not file.exists():
-            partial = file.with_suffix(".partial")
-            partial.write_text(json.dumps(described, indent=2), "utf-8")
-            partial.replace(file)
+            _write(file, json.dumps(described, indent=2))
         found = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise StorageError(
-            f"{staging}: cannot be written ({error.strerror}). Choose another folder."
-        ) from error
     differing = [key for key in described if found.get(key) != described[key]]
     if differing:
         raise ConfigurationError(
@@ -215,8 +249,8 @@ def _open_staging(staging: Path, described: dict[str, Any]) -> None:
         )
 
 
-def _shard_name(config: DemonstrationConfig, task: int, number: int | None = None) -> str:
-    return f"{config.suite}-{task:03d}-" + ("" if number is None else f"{number:06d}")
+def _shard_name(config: DemonstrationConfig, task: int, number: int) -> str:
+    return f"{config.suite}-{task:03d}-{number:06d}"
 
 
 def _lines(path: Path) -> list[str]:
@@ -225,15 +259,15 @@ def _lines(path: Path) -> list[str]:
     return text.splitlines() if text.endswith("\n") else text.splitlines()[:-1]
 
 
-def _append_line(path: Path, values: dict[str, Any]) -> None:
-    kept = "".join(line + "\n" for line in _lines(path))
-    partial = path.with_suffix(".partial")
-    partial.write_text(kept + json.dumps(values) + "\n", "utf-8")
-    partial.replace(path)
+def _write(path: Path, text: str) -> None:
+    with explained_storage_errors(path):
+        partial_path(path).write_text(text, "utf-8")
+        partial_path(path).replace(path)
 
 
-def _give_up_if_hopeless(attempt: Attempt, kept: int, rejected: int) -> None:
-    if kept == 0 and rejected >= 20:
+def _give_up_if_hopeless(attempt: Attempt, ledger: _Ledger) -> None:
+    rejected = len(ledger.rejected[attempt.task])
+    if not ledger.kept[attempt.task] and rejected >= _HOPELESS_AFTER:
         raise ConfigurationError(
             f"task={attempt.task}: the expert failed in all of {rejected} attempts, last: {attempt.reason}. "
             "Lower `noise` or `displacement_meters`."
