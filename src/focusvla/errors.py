@@ -39,6 +39,10 @@ class MissingDependencyError(FocusVLAError, ImportError):
         super().__init__(
             f"{purpose} needs {package}, which is not installed: pip install 'focusvla[{extra}]'"
         )
+        self._arguments = package, extra, purpose
+
+    def __reduce__(self):
+        return type(self), self._arguments  # so that it can come out of a worker process
 
 
 class RenderingError(FocusVLAError, RuntimeError):
