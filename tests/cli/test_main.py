@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -102,3 +103,36 @@ def test_values_of_another_run_are_refused_before_anything_is_written(data_set, 
     assert run(*command) == 0
     assert run(*command, "--seed", "1") == 2
     assert "training.seed: 0 there, 1 here" in " ".join(capsys.readouterr().err.split())
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)  # a write beyond fails as on a full disk
+from focusvla.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_a_checkpoint_is_one_message_and_the_earlier_checkpoint_stays(
+    data_set, tmp_path
+):
+    output = tmp_path / "run"
+    command = ["train", "tiny", "--data", str(data_set), "--output", str(output), "--checkpoint-every", "2"]
+    interrupted = subprocess.Popen([sys.executable, "-m", "focusvla", *command, "--steps", "2000"])
+    while not checkpoint_steps(output):
+        assert interrupted.poll() is None
+        time.sleep(0.01)
+    interrupted.kill()
+    interrupted.wait()
+    kept = checkpoint_steps(output)
+    full = subprocess.run(
+        [sys.executable, "-c", LIMITED, "100000", *command, "--steps", "2000"], capture_output=True, text=True
+    )
+    assert full.returncode == 2, full.stderr
+    assert "File too large" in full.stderr
+    assert "Free space or choose another folder" in full.stderr.replace("\n", " ")
+    assert "Traceback" not in full.stderr
+    assert checkpoint_steps(output) == kept
+    assert not list((output / "checkpoints").glob(".*"))
+    load_policy(output)

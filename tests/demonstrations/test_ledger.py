@@ -8,7 +8,9 @@ from focusvla.demonstrations.collect import _Ledger
 
 
 def ledger(wanted: int) -> _Ledger:
-    return _Ledger(wanted, kept={2: set(), 3: set()}, rejected={2: set(), 3: set()}, begun={2: set(), 3: set()})
+    return _Ledger(
+        wanted, kept={2: set(), 3: set()}, rejected={2: set(), 3: set()}, begun={2: set(), 3: set()}
+    )
 
 
 def play(ledger: _Ledger, at_once: int, fails: set[tuple[int, int]]) -> dict[int, set[int]]:

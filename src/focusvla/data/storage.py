@@ -2,10 +2,13 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from focusvla.errors import StorageError
 
@@ -58,14 +61,21 @@ def explained_storage_errors(path: Path) -> Iterator[None]:
         yield
     except StorageError:
         raise
-    except OSError as error:
-        if error.errno not in _FULL_OR_FORBIDDEN:
+    except (OSError, SafetensorError) as error:
+        # safetensors writes by itself and gives the system's error number in its message only
+        number = error.errno if isinstance(error, OSError) else _number_in(str(error))
+        if number not in _FULL_OR_FORBIDDEN:
             raise
         free = shutil.disk_usage(nearest_existing(path)).free
         raise StorageError(
-            f"{path}: expected a folder that can be written, got {os.strerror(error.errno)!r} "
+            f"{path}: expected a folder that can be written, got {os.strerror(number)!r} "
             f"({free} bytes free). Free space or choose another folder."
         ) from error
+
+
+def _number_in(message: str) -> int | None:
+    found = re.search(r"os error (\d+)", message)
+    return int(found.group(1)) if found else None
 
 
 def require_free_space(path: Path, needed: int, purpose: str) -> None:
