@@ -19,7 +19,7 @@ check: $(VENV)/dev.installed
 	$(BIN)/lint-imports
 	$(BIN)/typos
 	$(BIN)/vermin --quiet --eval-annotations --backport typing --target=3.8- --violations packages/focusvla-client/src
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/dev.installed
 	$(BIN)/ruff check --fix .
