@@ -79,8 +79,9 @@ def test_a_line_cut_off_by_a_kill_is_dropped_and_its_episode_is_pending_again(tm
 def test_results_of_another_policy_are_refused_and_kept(tmp_path):
     path = tmp_path / "results.jsonl"
     ResultsFile(path, **IDENTITY).append(RESULT)
+    other: dict[str, Any] = IDENTITY | {"policy": "ffff"}
     with pytest.raises(ConfigurationError, match="policy='0123456789abcdef', this evaluation has 'ffff'"):
-        ResultsFile(path, **(IDENTITY | {"policy": "ffff"}))
+        ResultsFile(path, **other)
     assert read_results(path) == [RESULT]
 
 
