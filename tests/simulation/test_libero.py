@@ -157,7 +157,7 @@ def test_simplified_meshes_look_nearly_the_same():
     simple.close()
     for camera in CAMERAS:
         difference = np.abs(images[0][camera].astype(int) - images[1][camera])
-        assert 0 < difference.mean() < 3
+        assert 0 < difference.mean() < 5  # of 255; edges weigh more in a small picture
 
 
 def test_wrong_actions_tasks_and_states_are_named(environment):

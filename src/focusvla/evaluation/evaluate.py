@@ -107,10 +107,8 @@ def evaluate(
                 file.append(result)
                 on_episode(done, total, result)
             if config.videos:
-                for future in [
-                    pool.submit(_draw_video, config, result, output)
-                    for result in _worth_a_video(file.results)
-                ]:
+                wanted = [r for r in _worth_a_video(file.results) if not _video_path(output, r).exists()]
+                for future in [pool.submit(_draw_video, config, result, output) for result in wanted]:
                     future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -183,12 +181,17 @@ def _run_episode(
     return result
 
 
+def _video_path(output: Path, result: EpisodeResult) -> Path:
+    outcome = "success" if result.success else "failure"
+    return output / "videos" / f"{trajectory_name(result)}-{outcome}.mp4"
+
+
 def _draw_video(config: EvaluationConfig, result: EpisodeResult, output: Path) -> None:
     """Both cameras side by side along one episode, as H.264."""
-    final = output / "videos" / f"{trajectory_name(result)}-{'success' if result.success else 'failure'}.mp4"
     trajectory = output / "trajectories" / f"{trajectory_name(result)}.safetensors"
-    if final.exists() or not trajectory.exists():
+    if not trajectory.exists():  # the episode broke before its first action
         return
+    final = _video_path(output, result)
     environment = only_environment(config.suite, result.task, config.video_size)
     frames = [
         np.concatenate([environment.replay_images(snapshot)[camera] for camera in CAMERAS], axis=1)

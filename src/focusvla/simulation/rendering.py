@@ -17,7 +17,14 @@ from jaxtyping import Bool, Int, UInt8
 from focusvla.errors import MissingDependencyError, RenderingError
 
 _BACK_ENDS = ("egl", "osmesa")
-_PROBE = "import mujoco; context = mujoco.GLContext(16, 16); context.make_current(); context.free()"
+_PROBE = """
+import mujoco
+context = mujoco.GLContext(16, 16)
+context.make_current()
+drawing = mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), 100)
+drawing.free()
+context.free()
+"""
 
 _HIDDEN_GROUP = 5
 """Geometries of this group are not drawn; MuJoCo draws groups 0 to 2 unless told otherwise."""
