@@ -75,19 +75,20 @@ class Started(LiberoEnvironment):
 
 def reference_episode(
     environment, init_state: np.ndarray, actions: list[np.ndarray]
-) -> tuple[float, np.ndarray]:
-    """Seconds and final joint positions of the episode through the benchmark's own stepping."""
+) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:
+    """Seconds, final joint positions and last observation of the episode through the benchmark's own stepping."""
     with _quietly():
         environment.reset()
         environment.set_init_state(init_state)
         for _ in range(10):
             environment.step(HOLD_ACTION.tolist())
+        seen: dict[str, np.ndarray] = {}
         began = time.perf_counter()
         for action in actions:
-            _, _, done, _ = environment.step(np.asarray(action, np.float64).tolist())
+            seen, _, done, _ = environment.step(np.asarray(action, np.float64).tolist())
             if done:
                 break
-    return time.perf_counter() - began, environment.sim.data.qpos.copy()
+    return time.perf_counter() - began, environment.sim.data.qpos.copy(), seen
 
 
 def our_episode(environment: LiberoEnvironment, actions: list[np.ndarray]) -> tuple[float, float, np.ndarray]:
@@ -95,6 +96,7 @@ def our_episode(environment: LiberoEnvironment, actions: list[np.ndarray]) -> tu
     began = time.perf_counter()
     environment.reset(LiberoStart(init_state=INIT_STATE))
     reset = time.perf_counter() - began
+    environment.observe(list(CAMERAS))  # opens the renderer
     began = time.perf_counter()
     result = rollout(environment, Replay(actions), None, max_steps=len(actions), actions_per_inference=CHUNK)
     assert result.success
@@ -129,12 +131,19 @@ def main() -> None:
     our_episode(ours, recorder.actions)  # warm-up
     times: dict[str, list[float]] = {"reference": [], "ours": [], "reset": []}
     for repeat in range(repeats):
-        seconds, expected = reference_episode(reference, ours._init_states[INIT_STATE], recorder.actions)
+        ours.close()  # the benchmark frees its drawing context at a reset, and would free what is in ours
+        seconds, expected, seen = reference_episode(
+            reference, ours._init_states[INIT_STATE], recorder.actions
+        )
         times["reference"].append(seconds)
         reset, seconds, found = our_episode(ours, recorder.actions)
         times["ours"].append(seconds)
         times["reset"].append(reset)
         assert (found == expected).all(), "the two loops left each other"
+        for name, image in ours.observe(list(CAMERAS)).images.items():
+            assert (image == seen[f"{CAMERAS[name]}_image"][::-1, ::-1]).all(), (
+                "the two loops saw different things"
+            )
         print(
             f"repeat {repeat + 1}: reference {times['reference'][-1]:.2f} s, ours {seconds:.2f} s", flush=True
         )
