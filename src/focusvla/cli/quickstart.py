@@ -37,7 +37,7 @@ def quickstart(
 
     Example: focusvla quickstart
 
-    Needs about 20 minutes on two cores and downloads nothing. Interrupted, the same command goes on where it
+    Took 26 minutes on two shared cores and downloads nothing. Interrupted, the same command goes on where it
     stopped.
 
     Args:

@@ -78,6 +78,11 @@ def _number_in(message: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
+def complete_lines(text: str) -> list[str]:
+    """The lines of `text` that end with a line break: a killed process may have left a part of one more."""
+    return text.splitlines() if text.endswith("\n") else text.splitlines()[:-1]
+
+
 def require_free_space(path: Path, needed: int, purpose: str) -> None:
     """Raise unless the disk that will hold `path` has `needed` bytes free.
 

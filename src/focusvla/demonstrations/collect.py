@@ -28,7 +28,7 @@ import numpy as np
 from focusvla.config import DemonstrationConfig
 from focusvla.data.lerobot_writer import assemble_dataset
 from focusvla.data.shards import read_shard_index, write_episode_shard
-from focusvla.data.storage import explained_storage_errors, partial_path
+from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
 from focusvla.demonstrations.experts import ScriptedExpert
 from focusvla.demonstrations.noise import NoisyEnvironment
 from focusvla.errors import ConfigurationError, StorageError
@@ -254,9 +254,7 @@ def _shard_name(config: DemonstrationConfig, task: int, number: int) -> str:
 
 
 def _lines(path: Path) -> list[str]:
-    """Complete lines only: a killed process may have left half of one."""
-    text = path.read_text("utf-8") if path.exists() else ""
-    return text.splitlines() if text.endswith("\n") else text.splitlines()[:-1]
+    return complete_lines(path.read_text("utf-8")) if path.exists() else []
 
 
 def _write(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from focusvla.data.storage import explained_storage_errors, partial_path
+from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
 from focusvla.errors import ConfigurationError, DataError
 
 
@@ -149,10 +149,9 @@ def read_results(path: Path) -> list[EpisodeResult]:
         raise DataError(
             f"{path}: expected a results file, got {error.strerror}. Run `focusvla evaluate`."
         ) from error
-    lines = text.splitlines() if text.endswith("\n") else text.splitlines()[:-1]
     names = {field.name for field in fields(EpisodeResult)}
     results = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(complete_lines(text), start=1):
         try:
             values = json.loads(line)
             if set(values) != names:

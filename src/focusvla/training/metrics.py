@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from focusvla.data.storage import explained_storage_errors, partial_path
+from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
 
 
 class MetricsLog:
@@ -28,5 +28,4 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All complete lines of a metrics file, none if there is no file; a line cut off by a kill is not
     read."""
     text = path.read_text("utf-8") if path.exists() else ""
-    lines = text.splitlines() if text.endswith("\n") else text.splitlines()[:-1]
-    return [json.loads(line) for line in lines]
+    return [json.loads(line) for line in complete_lines(text)]
