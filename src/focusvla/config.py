@@ -154,6 +154,8 @@ class DemonstrationConfig:
     """All randomness of attempt n at a task is a function of this seed, the task and n."""
     displacement_meters: float = 0.08
     """The target is moved by up to this much along x and y each."""
+    undisplaced_share: float = 0.0
+    """Share of the attempts whose target stays where the reset leaves it."""
     arm_displacement_meters: float = 0.08
     """In two of three attempts the arm begins up to this far from its home."""
     noise: float = 0.2
@@ -166,14 +168,20 @@ class DemonstrationConfig:
     mesh_cell_meters: float = 0.0
     """Draw meshes simplified to this detail, 0 for the benchmark's own; 0.004 is twice as fast, at 1/255 a
     pixel."""
+    steps_per_picture: int = 1
+    """Control steps between drawn pictures. The frames between repeat the last one, as those of a camera do that is
+    slower than control; the data set says so, and training takes the drawn ones."""
     workers: int = 0
     """Recording processes; 0 means one per core."""
 
     def __post_init__(self):
         _require(len(self.tasks) > 0, "tasks", "at least one task number", self.tasks)
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", "each task once", self.tasks)
-        for field in ("episodes_per_task", "max_steps", "image_size"):
+        for field in ("episodes_per_task", "max_steps", "image_size", "steps_per_picture"):
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
+        _require(
+            0 <= self.undisplaced_share <= 1, "undisplaced_share", "0 <= share <= 1", self.undisplaced_share
+        )
         for field in (
             "displacement_meters",
             "arm_displacement_meters",
@@ -219,7 +227,8 @@ class TrainingConfig:
     """Of the exponential moving average of weights that a checkpoint holds; 0 keeps the plain weights."""
     seed: int = 0
     frame_stride: int = 1
-    """Every which frame is a training sample; actions are used at full rate."""
+    """Every which frame is a training sample, at least; rounded up to the data set's steps per picture. Actions are
+    used at full rate."""
     validation_share: float = 0.05
     """Share of whole episodes held out."""
     state_noise: float = 0.02

@@ -54,6 +54,13 @@ def test_an_older_version_comes_with_the_command_that_converts_it(dataset: Path)
         LeRobotSource(dataset)
 
 
+@pytest.mark.parametrize("value", [0, "4", None])
+def test_a_picture_rate_that_makes_no_sense_is_refused(dataset: Path, value: object):
+    _edit_json(dataset / "meta/info.json", lambda info: info.update(steps_per_picture=value))
+    with pytest.raises(DataError, match="steps_per_picture: expected a positive whole number, got"):
+        LeRobotSource(dataset)
+
+
 def test_a_foreign_dataset_needs_a_spec_and_works_with_one(dataset: Path, spec: Spec):
     (dataset / "meta/spec.json").unlink()
     with pytest.raises(DataError, match=r"spec\.json: .*Pass a spec"):

@@ -115,6 +115,14 @@ def test_joining_copies_the_packets_without_encoding_again(tmp_path: Path, spec:
     assert joined == packets(shards[0].video("image")) + packets(shards[1].video("image"))
 
 
+def test_a_dataset_says_how_often_its_cameras_took_a_picture(tmp_path: Path, spec: Spec):
+    shard = _record(tmp_path / "episodes/a", spec)
+    assemble_dataset([shard], tmp_path / "fast", spec, "arm")
+    assemble_dataset([shard], tmp_path / "slow", spec, "arm", steps_per_picture=4)
+    assert LeRobotSource(tmp_path / "fast").steps_per_picture == 1
+    assert LeRobotSource(tmp_path / "slow").steps_per_picture == 4
+
+
 def test_a_new_video_file_starts_where_the_size_limit_is_exceeded(
     memory: MemorySource, write: Callable[[MemorySource], Path], monkeypatch: pytest.MonkeyPatch
 ):

@@ -6,7 +6,7 @@ import torch
 
 from focusvla.data.memory import MemorySource
 from focusvla.data.normalization import Quantiles, Statistics, state_normalizer
-from focusvla.data.samples import build_samples, split_episodes
+from focusvla.data.samples import build_samples, picture_stride, split_episodes
 from focusvla.errors import DataError
 
 # Leaves actions as they are: the first dimension of episode steps 0, 1, 2, 3 is 0, .1, .2, .3.
@@ -37,6 +37,12 @@ def test_with_stride_two_samples_skip_steps_but_chunks_do_not(memory: MemorySour
     chunks, _ = samples.action_chunks(torch.arange(len(samples)))
     assert samples.frame_rows.tolist() == [0, 1, 2, 3, 4]
     assert (10 * chunks[..., 0]).round().int().tolist() == [[0, 1], [2, 3], [0, 1], [2, 2], [0, 1]]
+
+
+def test_a_stride_meets_only_pictures_that_were_taken_anew(memory: MemorySource, monkeypatch):
+    assert [picture_stride(memory, at_least) for at_least in (1, 2, 3)] == [1, 2, 3]
+    monkeypatch.setattr(MemorySource, "steps_per_picture", 4)
+    assert [picture_stride(memory, at_least) for at_least in (1, 3, 4, 5)] == [4, 4, 4, 8]
 
 
 def test_samples_of_some_episodes_point_to_their_rows_in_the_cache_of_all(memory: MemorySource):

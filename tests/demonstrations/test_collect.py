@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from focusvla.config import DemonstrationConfig
@@ -84,6 +85,21 @@ def test_a_recorded_episode_opens_the_gripper_at_its_end_and_its_frames_show_som
         assert frames[0].shape == (64, 64, 3)
         assert frames[0].std() > 10
         assert abs(frames[0].astype(int) - frames[-1]).mean() > 1
+
+
+def test_a_slow_camera_repeats_its_pictures_and_the_dataset_says_so(tmp_path):
+    from focusvla.demonstrations.collect import collect_demonstrations
+
+    slow, fast = tmp_path / "slow", tmp_path / "fast"
+    collect_demonstrations(CONFIG, fast)
+    collect_demonstrations(dataclasses.replace(CONFIG, steps_per_picture=4), slow)
+    assert vectors(slow) == vectors(fast)
+    assert LeRobotSource(slow).steps_per_picture == 4
+    shown, seen = (np.array(list(LeRobotSource(path).frames(0, "image2")), int) for path in (slow, fast))
+    assert len(shown) == len(seen)
+    for step in range(len(shown)):
+        np.testing.assert_allclose(shown[step].mean(), seen[step - step % 4].mean(), atol=0.5)
+        np.testing.assert_allclose(shown[step], shown[step - step % 4], atol=30)
 
 
 def test_an_existing_folder_and_an_unfinished_recording_of_other_values_are_refused(tmp_path):

@@ -64,3 +64,13 @@ def test_a_picture_of_one_color_is_an_error():
     with pytest.raises(RenderingError, match="'empty' draws a single color"):
         renderer.draw(data, "empty")
     renderer.close()
+
+
+def test_a_process_that_leaves_its_renderer_open_ends_silently():
+    script = """
+from focusvla.simulation.rendering import Renderer, load_mujoco, select_rendering_back_end
+select_rendering_back_end()
+kept = Renderer(load_mujoco().MjModel.from_xml_string("<mujoco/>"), 8, 8)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -65,54 +65,43 @@ def quickstart(
                 tasks=tasks, episodes_per_task=episodes_per_task, image_size=128, mesh_cell_meters=0.004
             ),
         )
-    blind = _Background(
-        output / "mini_blind.log",
-        [
-            *("train", "mini_blind", "--data", data, "--output", runs["mini_blind"]),
-            *("--steps", steps, "--threads", 1),
-        ],
-        [
-            *("evaluate", "--checkpoint", runs["mini_blind"], "--output", results["wide_blind"]),
-            *(
-                "--protocol",
-                "libero_wide",
-                "--tasks",
-                *tasks,
-                "--trials",
-                trials,
-                "--workers",
-                1,
-                "--no-videos",
-            ),
-        ],
-    )
+    evaluation = EvaluationConfig(tasks=tasks, trials=trials, workers=1)
+    wide = dataclasses.replace(evaluation, protocol="libero_wide")
+    blind_wide = dataclasses.replace(wide, videos=False)
+
+    def evaluate_command(run: str, name: str, config: EvaluationConfig) -> list[Any]:
+        return [
+            *("evaluate", "--checkpoint", runs[run], "--output", results[name], "--workers", config.workers),
+            *("--protocol", config.protocol, "--tasks", *tasks, "--trials", trials),
+            "--videos" if config.videos else "--no-videos",
+        ]
+
     experiment = preset("mini")
     experiment = dataclasses.replace(
         experiment, training=dataclasses.replace(experiment.training, steps=steps, threads=1)
     )
-    try:
-        with _timed(output, "train"):
-            run_training(experiment, data, runs["mini"], None, label="training")
-            blind.wait()
-    finally:
-        blind.stop()
-
-    def config(protocol: str, videos: bool = True) -> EvaluationConfig:
-        return EvaluationConfig(tasks=tasks, protocol=protocol, trials=trials, videos=videos)
-
-    with _timed(output, "evaluate"):
-        found = {
-            "standard": run_evaluation(
-                runs["mini"], results["standard"], config("libero_openvla"), "standard"
-            ),
-            "wide": run_evaluation(runs["mini"], results["wide"], config("libero_wide"), "widened"),
-            "wide_blind": run_evaluation(
-                runs["mini_blind"],
-                results["wide_blind"],
-                config("libero_wide", videos=False),
-                "widened, blind",
-            ),
-        }
+    with (
+        _timed(output, "train"),
+        _background(
+            output / "mini_blind.log",
+            [
+                *("train", "mini_blind", "--data", data, "--output", runs["mini_blind"]),
+                *("--steps", steps, "--threads", 1),
+            ],
+            evaluate_command("mini_blind", "wide_blind", blind_wide),
+        ),
+    ):
+        run_training(experiment, data, runs["mini"], None, label="training")
+    with (
+        _timed(output, "evaluate"),
+        _background(output / "standard.log", evaluate_command("mini", "standard", evaluation)),
+    ):
+        run_evaluation(runs["mini"], results["wide"], wide, "widened")
+    found = {
+        "standard": run_evaluation(runs["mini"], results["standard"], evaluation, "standard"),
+        "wide": run_evaluation(runs["mini"], results["wide"], wide, "widened"),
+        "wide_blind": run_evaluation(runs["mini_blind"], results["wide_blind"], blind_wide, "widened, blind"),
+    }
     page = output / "report.html"
     with _timed(output, "report"):
         report(page, tuple(runs.values()), tuple(results.values()), data, title="FocusVLA quickstart")
@@ -134,43 +123,41 @@ def quickstart(
     console.print(f"report: {page}")
 
 
-class _Background:
-    """`focusvla` commands, one after the other, in processes of their own, their output in a file."""
+@contextmanager
+def _background(log: Path, *commands: list[Any]) -> Iterator[None]:
+    """Run `focusvla` commands, one after the other, in a process of their own beside the block and to their end.
 
-    def __init__(self, log: Path, *commands: list[Any]):
-        self._log = log
-        self._commands = [[sys.executable, "-m", "focusvla", *map(str, command)] for command in commands]
-        self._process: subprocess.Popen[bytes] | None = None
-        self._code = 0
-        self._stopped = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+    Raises:
+        FocusVLAError: one failed; the message is its own.
+    """
+    lines = [[sys.executable, "-m", "focusvla", *map(str, command)] for command in commands]
+    codes: list[int] = []
+    stopped = threading.Event()
+    processes: list[subprocess.Popen[bytes]] = []
 
-    def _run(self) -> None:
-        with self._log.open("w") as file:
-            for command in self._commands:
-                if self._code == 0 and not self._stopped:
-                    self._process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-                    self._code = self._process.wait()
+    def run() -> None:
+        with log.open("w") as file:
+            for line in lines:
+                if not any(codes) and not stopped.is_set():
+                    processes.append(subprocess.Popen(line, stdout=file, stderr=subprocess.STDOUT))
+                    codes.append(processes[-1].wait())
 
-    def wait(self) -> None:
-        """Let them finish.
-
-        Raises:
-            FocusVLAError: one failed; the message is its own.
-        """
-        self._thread.join()
-        if self._code != 0:
-            lines = self._log.read_text("utf-8").strip().splitlines()
-            message = lines[-1] if lines else "no message"
-            raise FocusVLAError(f"the baseline stopped with code {self._code}: {message} (see {self._log})")
-
-    def stop(self) -> None:
-        """End what still runs."""
-        self._stopped = True
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-        self._thread.join()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+        thread.join()
+    finally:
+        stopped.set()
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+        thread.join()
+    if any(codes):
+        said = log.read_text("utf-8").strip().splitlines() or ["no message"]
+        raise FocusVLAError(
+            f"a process beside this one stopped with code {codes[-1]}: {said[-1]} (see {log})"
+        )
 
 
 @contextmanager

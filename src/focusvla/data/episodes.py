@@ -44,6 +44,11 @@ class EpisodeSource(Protocol):
     @property
     def num_episodes(self) -> int: ...
 
+    @property
+    def steps_per_picture(self) -> int:
+        """Control steps from one picture to the next; the frames between repeat it."""
+        ...
+
     def statistics(self) -> "Statistics":
         """Ranges of state and action over the whole data set.
 

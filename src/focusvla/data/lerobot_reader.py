@@ -56,6 +56,10 @@ class LeRobotSource:
         return len(self._episodes)
 
     @property
+    def steps_per_picture(self) -> int:
+        return self._info.get("steps_per_picture", 1)
+
+    @property
     def num_frames(self) -> int:
         """Control steps of all episodes."""
         return len(self._action)
@@ -209,6 +213,12 @@ def _read_info(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{file}, codebase_version: expected {layout.CODEBASE_VERSION}, got {version}. "
             "Convert v2.1 with python -m lerobot.datasets.v30.convert_dataset_v21_to_v30."
+        )
+    steps = info.get("steps_per_picture", 1)
+    if not isinstance(steps, int) or steps < 1:
+        raise DataError(
+            f"{file}, steps_per_picture: expected a positive whole number, got {steps!r}. "
+            "Restore it from its source."
         )
     return info
 

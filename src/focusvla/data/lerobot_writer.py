@@ -86,10 +86,13 @@ class LeRobotWriter:
             shutil.rmtree(self._staging, ignore_errors=True)
 
 
-def assemble_dataset(shards: Sequence[Shard], output: Path, spec: Spec, robot_type: str) -> None:
+def assemble_dataset(
+    shards: Sequence[Shard], output: Path, spec: Spec, robot_type: str, steps_per_picture: int = 1
+) -> None:
     """Make one LeRobot data set of recorded episodes, numbered in the order given; videos are not re-encoded.
 
-    The result appears under `output` complete or not at all.
+    The result appears under `output` complete or not at all. `steps_per_picture` tells readers that in each
+    episode only every that many frames, from the first on, was taken anew.
 
     Raises:
         DataError: no episode, an episode of another spec, or a damaged one.
@@ -121,7 +124,7 @@ def assemble_dataset(shards: Sequence[Shard], output: Path, spec: Spec, robot_ty
         _write_episodes(partial, rows, shards)
         _write_json(partial / layout.STATISTICS_PATH, statistics)
         _write_json(partial / layout.SPEC_PATH, spec.to_dict())
-        _write_json(partial / layout.INFO_PATH, _info(shards, tasks, spec, robot_type))
+        _write_json(partial / layout.INFO_PATH, _info(shards, tasks, spec, robot_type, steps_per_picture))
 
 
 def _join_camera(root: Path, camera: str, shards: Sequence[Shard], rows: list[_Row], spec: Spec) -> None:
@@ -244,7 +247,9 @@ def _write_episodes(root: Path, rows: list[_Row], shards: Sequence[Shard]) -> No
     pq.write_table(pa.Table.from_pylist(rows), path)
 
 
-def _info(shards: Sequence[Shard], tasks: Mapping[str, int], spec: Spec, robot_type: str) -> dict[str, Any]:
+def _info(
+    shards: Sequence[Shard], tasks: Mapping[str, int], spec: Spec, robot_type: str, steps_per_picture: int
+) -> dict[str, Any]:
     return {
         "codebase_version": layout.CODEBASE_VERSION,
         "robot_type": robot_type,
@@ -255,6 +260,7 @@ def _info(shards: Sequence[Shard], tasks: Mapping[str, int], spec: Spec, robot_t
         "data_files_size_in_mb": layout.DATA_FILE_MEGABYTES,
         "video_files_size_in_mb": layout.VIDEO_FILE_MEGABYTES,
         "fps": layout.frames_per_second(spec),
+        "steps_per_picture": steps_per_picture,
         "splits": {"train": f"0:{len(shards)}"},
         "data_path": layout.DATA_PATH,
         "video_path": layout.VIDEO_PATH,

@@ -56,6 +56,10 @@ class MemorySource:
     def num_episodes(self) -> int:
         return len(self._episodes)
 
+    @property
+    def steps_per_picture(self) -> int:
+        return 1
+
     def statistics(self) -> Statistics:
         return Statistics.from_source(self)
 

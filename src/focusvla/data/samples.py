@@ -1,5 +1,6 @@
 """What there is to learn from: one sample per used frame, with the chunk of actions that follows it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -103,6 +104,12 @@ def build_samples(
         instructions=tuple(instructions),
         chunk_length=chunk_length,
     )
+
+
+def picture_stride(source: EpisodeSource, at_least: int) -> int:
+    """The least stride of `at_least` steps that meets only pictures taken anew; 2 where each is shown for 3 steps
+    gives 3."""
+    return math.ceil(at_least / source.steps_per_picture) * source.steps_per_picture
 
 
 def split_episodes(num_episodes: int, validation_share: float, seed: int) -> tuple[list[int], list[int]]:

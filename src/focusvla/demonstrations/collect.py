@@ -14,11 +14,9 @@ interrupted.
 
 import itertools
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,7 @@ from focusvla.demonstrations.experts import ScriptedExpert
 from focusvla.demonstrations.noise import NoisyEnvironment
 from focusvla.errors import ConfigurationError, StorageError
 from focusvla.simulation.libero import CAMERAS, LiberoStart, libero_spec, libero_task, only_environment
-from focusvla.simulation.workers import simulation_workers
+from focusvla.simulation.workers import Job, simulate
 from focusvla_client import Observer, rollout
 
 _REJECTED = "rejected.jsonl"
@@ -110,7 +108,8 @@ def collect_demonstrations(
     }
     if not output.exists():  # an earlier run may have been killed right after this
         shards = read_shard_index(staging / "episodes")
-        assemble_dataset(shards, output, libero_spec(config.image_size), robot_type="panda")
+        spec = libero_spec(config.image_size)
+        assemble_dataset(shards, output, spec, "panda", config.steps_per_picture)
     _write(summary_file, json.dumps(summary, indent=2))
     shutil.rmtree(staging)
     return summary
@@ -163,25 +162,18 @@ def _record_missing(
     on_progress(ledger.num_kept, wanted, "")
     if ledger.num_kept == wanted:
         return
-    at_once = 1 + (config.workers or os.cpu_count() or 1)  # one waits, so that no worker does
-    running: set[Future[Attempt]] = set()
-    with simulation_workers(config.workers) as pool:
-        try:
-            while True:
-                while len(running) < at_once and (chosen := ledger.begin()):
-                    running.add(pool.submit(_attempt, config, *chosen, staging))
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for attempt in (future.result() for future in done):
-                    (ledger.kept if attempt.kept else ledger.rejected)[attempt.task].add(attempt.number)
-                    if not attempt.kept:
-                        lines = [*_lines(staging / _REJECTED), json.dumps(asdict(attempt))]
-                        _write(staging / _REJECTED, "".join(line + "\n" for line in lines))
-                        _give_up_if_hopeless(attempt, ledger)
-                    on_progress(ledger.num_kept, wanted, _describe(attempt))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+
+    def next_attempt() -> Job | None:
+        chosen = ledger.begin()
+        return chosen and (_attempt, config, *chosen, staging)
+
+    for attempt in simulate(next_attempt, config.workers):
+        (ledger.kept if attempt.kept else ledger.rejected)[attempt.task].add(attempt.number)
+        if not attempt.kept:
+            lines = [*_lines(staging / _REJECTED), json.dumps(asdict(attempt))]
+            _write(staging / _REJECTED, "".join(line + "\n" for line in lines))
+            _give_up_if_hopeless(attempt, ledger)
+        on_progress(ledger.num_kept, wanted, _describe(attempt))
 
 
 def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path) -> Attempt:
@@ -193,7 +185,7 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
     start = LiberoStart(
         init_state=None,
         seed=int(rng.integers(2**31)),
-        displacement_meters=config.displacement_meters,
+        displacement_meters=0.0 if _undisplaced(config, number) else config.displacement_meters,
         arm_displacement_meters=config.arm_displacement_meters if number % 3 else 0.0,
     )
     recorder = _Recorder()
@@ -213,7 +205,8 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
     if not result.success or result.steps == config.max_steps:
         reason = "not solved" if not result.success else f"not finished within {config.max_steps} steps"
         return Attempt(task, number, False, result.steps, reason, time.monotonic() - began)
-    images = [environment.replay_images(snapshot) for snapshot in recorder.snapshots]
+    drawn = [environment.replay_images(s) for s in recorder.snapshots[:: config.steps_per_picture]]
+    images = [drawn[step // config.steps_per_picture] for step in range(result.steps)]
     write_episode_shard(
         staging / "episodes" / _shard_name(config, task, number),
         environment.spec,
@@ -231,6 +224,11 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
         },
     )
     return Attempt(task, number, True, result.steps, "", time.monotonic() - began)
+
+
+def _undisplaced(config: DemonstrationConfig, number: int) -> bool:
+    """True for that share of the attempts, spread evenly over their numbers."""
+    return int((number + 1) * config.undisplaced_share) > int(number * config.undisplaced_share)
 
 
 def _open_staging(staging: Path, described: dict[str, Any]) -> None:

@@ -12,8 +12,8 @@ import hashlib
 import json
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -31,7 +31,7 @@ from focusvla.evaluation.protocol import protocol
 from focusvla.evaluation.results import EpisodeResult, ResultsFile
 from focusvla.policy import FocusVLAPolicy, find_checkpoint, load_policy
 from focusvla.simulation.libero import CAMERAS, libero_task, only_environment
-from focusvla.simulation.workers import simulation_workers
+from focusvla.simulation.workers import Job, simulate
 from focusvla.versions import versions
 from focusvla_client import Camera, Observation, Observer, rollout
 
@@ -97,22 +97,29 @@ def evaluate(
     pending = [(t, n) for t in config.tasks for n in range(trials) if (t, n) not in file.finished]
     total = len(config.tasks) * trials
     on_episode(total - len(pending), total, None)
-    with simulation_workers(config.workers) as pool:
-        try:
-            futures = [
-                pool.submit(_run_episode, checkpoint, config, task, trial, output) for task, trial in pending
-            ]
-            for done, future in enumerate(as_completed(futures), start=total - len(pending) + 1):
-                result = future.result()
-                file.append(result)
-                on_episode(done, total, result)
-            if config.videos:
-                wanted = [r for r in _worth_a_video(file.results) if not _video_path(output, r).exists()]
-                for future in [pool.submit(_draw_video, config, result, output) for result in wanted]:
-                    future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    episodes = deque((_run_episode, checkpoint, config, task, trial, output) for task, trial in pending)
+    videos: deque[Job] = deque()
+
+    def draw_if_complete(task: int) -> None:
+        """Soon, while a process still has the task's environment."""
+        if config.videos and all((task, trial) in file.finished for trial in range(trials)):
+            worthy = _worth_a_video([result for result in file.results if result.task == task])
+            videos.extend(
+                (_draw_video, config, r, output) for r in worthy if not _video_path(output, r).exists()
+            )
+
+    def next_job() -> Job | None:
+        return next((jobs.popleft() for jobs in (videos, episodes) if jobs), None)
+
+    for task in config.tasks:
+        draw_if_complete(task)
+    done = total - len(pending)
+    for result in simulate(next_job, config.workers):
+        if isinstance(result, EpisodeResult):
+            file.append(result)
+            draw_if_complete(result.task)
+            done += 1
+            on_episode(done, total, result)
     chosen = {(t, n) for t in config.tasks for n in range(trials)}
     return sorted(
         (r for r in file.results if (r.task, r.trial) in chosen),

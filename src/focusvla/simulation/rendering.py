@@ -4,11 +4,13 @@ A process must not hold several OpenGL contexts at once (the third silently draw
 `Renderer` closes the one that was open before it.
 """
 
+import atexit
 import importlib
 import os
 import subprocess
 import sys
 import weakref
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -88,9 +90,7 @@ class Renderer:
         """
         global _open_renderer
         mujoco = load_mujoco()
-        previous = _open_renderer() if _open_renderer is not None else None
-        if previous is not None:
-            previous.close()
+        _close_open_renderer()
         self._model = model
         self._mujoco = mujoco
         model.vis.global_.offheight = max(height, model.vis.global_.offheight)
@@ -98,6 +98,7 @@ class Renderer:
         try:
             platform = importlib.import_module(f"mujoco.{select_rendering_back_end()}")
             self._context = platform.GLContext(width, height)
+            _close_at_exit()
             self._context.make_current()
             self._drawing = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         except Exception as error:
@@ -160,6 +161,18 @@ class Renderer:
             self._closed = True
             self._drawing.free()
             self._context.free()
+
+
+def _close_open_renderer() -> None:
+    previous = _open_renderer() if _open_renderer is not None else None
+    if previous is not None:
+        previous.close()
+
+
+@cache
+def _close_at_exit() -> None:
+    """Free the context before MuJoCo's first one's handler shuts EGL down: handlers run last in, first out."""
+    atexit.register(_close_open_renderer)
 
 
 def boxes_in_view(model, data, camera: int, geoms: Int[np.ndarray, " geoms"]) -> Bool[np.ndarray, " geoms"]:

@@ -20,7 +20,7 @@ from focusvla.config import ExperimentConfig, ModelConfig
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.data.loader import BatchLoader
-from focusvla.data.samples import Samples, build_samples, split_episodes
+from focusvla.data.samples import Samples, build_samples, picture_stride, split_episodes
 from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
 from focusvla.model.focusvla import FocusVLA, action_loss
@@ -85,7 +85,7 @@ def train(
             source,
             statistics=statistics,
             chunk_length=experiment.model.chunk_length,
-            stride=config.frame_stride,
+            stride=picture_stride(source, config.frame_stride),
             episodes=episodes,
         )
 
@@ -220,7 +220,7 @@ def _visual_inputs(
     cache = open_frame_cache(
         source,
         cache_folder,
-        stride=experiment.training.frame_stride,
+        stride=picture_stride(source, experiment.training.frame_stride),
         size=experiment.model.vision.image_size,
         on_progress=lambda done, total: on_stage("decode", done, total),
     )
