@@ -4,10 +4,32 @@ Sources: the paper's Table 3 and equations 6 to 11; where a reading of the paper
 here.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from focusvla.errors import ConfigurationError
+
+_Config = TypeVar("_Config")
+
+
+def config_from_dict(kind: type[_Config], values: dict[str, Any]) -> _Config:
+    """A configuration from the dictionary that `dataclasses.asdict` made of one; a list becomes a tuple.
+
+    Raises:
+        TypeError: an unknown field, or one is missing.
+        ConfigurationError: a value that the configuration refuses.
+    """
+    types = get_type_hints(kind)
+    return kind(
+        **{
+            name: config_from_dict(types[name], value)
+            if is_dataclass(types.get(name))
+            else tuple(value)
+            if isinstance(value, list)
+            else value
+            for name, value in values.items()
+        }
+    )
 
 
 def _require(condition: bool, field: str, expected: str, got: object) -> None:
@@ -16,18 +38,43 @@ def _require(condition: bool, field: str, expected: str, got: object) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Sizes of a vision transformer."""
+
+    hidden_size: int
+    num_layers: int
+    """Of the published network."""
+    num_heads: int
+    intermediate_size: int
+
+
+DINOV2_LARGE = TransformerConfig(hidden_size=1024, num_layers=24, num_heads=16, intermediate_size=4096)
+"""DINOv2-L/14 with 4 registers."""
+SIGLIP_SO400M = TransformerConfig(hidden_size=1152, num_layers=27, num_heads=16, intermediate_size=4304)
+"""The vision tower of SigLIP-so400m/14."""
+VGGT_1B = TransformerConfig(hidden_size=1024, num_layers=24, num_heads=16, intermediate_size=4096)
+"""VGGT-1B's aggregator: as many layers within frames as across them, behind an encoder of the same sizes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class VisionConfig:
     """The encoder that turns images into patch features."""
 
-    encoder: Literal["none", "patches", "efficientnet_lite0"]
+    encoder: Literal["none", "patches", "efficientnet_lite0", "dinov2_siglip"]
     """`none` sees nothing (the vision-blind baseline), `patches` is one random-weight convolution for tests,
-    `efficientnet_lite0` has ImageNet weights from a package (extra `mini`)."""
+    `efficientnet_lite0` has ImageNet weights from a package (extra `mini`), `dinov2_siglip` is the paper's pair."""
     image_size: int
     """Side in pixels to which images are resized."""
     patch_size: int = 16
     """Side of a patch in pixels; an image has (image_size / patch_size)^2 of them."""
     trainable: bool = False
-    """Whether the encoder learns; if not, its features are computed once before training."""
+    """Whether the encoder learns; if not, and without adapters, its features are computed once before training."""
+    dinov2: TransformerConfig = DINOV2_LARGE
+    """Of `dinov2_siglip`. The features are those after the second-to-last layer; the last one is not built."""
+    siglip: TransformerConfig = SIGLIP_SO400M
+    """Of `dinov2_siglip`, likewise."""
+    vggt: TransformerConfig = VGGT_1B
+    """Of the second encoder that `policy_head.values="vggt"` asks for."""
 
     def __post_init__(self):
         _require(self.image_size > 0, "vision.image_size", "a positive number of pixels", self.image_size)
@@ -54,8 +101,17 @@ class LanguageConfig:
     num_key_value_heads: int
     intermediate_size: int
     """Width of the gated feed-forward network."""
+    tokenizer: Literal["words", "qwen2.5"] = "words"
+    """`words`: the training data's own; `qwen2.5`: the published one, with the prompt that VLA-Adapter trained on."""
     vocabulary: tuple[str, ...] = ()
-    """The words it knows, filled from the training data's instructions."""
+    """With `words`: those it knows, filled from the training data's instructions."""
+    vocabulary_size: int = 0
+    """With `qwen2.5`: rows of the embedding."""
+    rope_theta: float = 10_000.0
+    """Base of the rotary positions' wavelengths."""
+    loop: Literal["transformers", "fused"] = "transformers"
+    """Who runs the layers: transformers, or our loop, which is faster at small widths on a CPU and knows no
+    adapters."""
 
     def __post_init__(self):
         _require(
@@ -78,28 +134,74 @@ class PolicyHeadConfig:
     layer."""
 
     num_heads: int
-    attention: Literal["cascaded"] = "cascaded"
-    """`cascaded`: a softmax of its own for each modality (equation 6)."""
+    attention: Literal["cascaded", "mixed", "mlp"] = "cascaded"
+    """`cascaded`: a softmax of its own for each modality (equation 6); `mixed`: one for all (VLA-Adapter); `mlp`: no
+    attention, the action queries' last states alone (OpenVLA-OFT)."""
+    num_layers: int = 0
+    """With `mlp`: how many layers; 0 means one per layer of the language model, as the others have."""
+    streams: Literal["shared", "separate"] = "shared"
+    """With `mixed`: one key and one value map for all tokens, without positions (VLA-Adapter's base), or one each per
+    modality, with positions (its Pro)."""
     cascade: Literal["parallel", "sequential"] = "parallel"
     """Whether all three attentions share the latent's query, or each output is the next one's query."""
+    pooling: Literal["none", "2x2"] = "none"
+    """Whether the policy sees the mean of each 2 x 2 patches instead of the patches (Fig. 4 b)."""
     num_kept_patches: int
-    """K of equation 9; the number of patches means no selection."""
+    """K of equation 9; the number of patches means no selection, which is all that `mixed` and `mlp` can."""
     selection: Literal["per_query", "shared"] = "per_query"
     """Whether each head and action step keeps its own K patches, or a layer ranks them once by summed
     score."""
     gate: Literal["none", "scalar", "head_wise", "element_wise"] = "element_wise"
     """The gate on the vision attention's output (equation 11)."""
-    values: Literal["vlm", "ds", "vlm_ds"] = "vlm_ds"
-    """Vision keys and values: language-model states, raw encoder features, or keys from one and values from
-    the other."""
+    values: Literal["vlm", "ds", "vlm_ds", "vggt"] = "vlm_ds"
+    """Vision keys and values: language-model states, raw encoder features, keys from one and values from the other, or
+    features of VGGT."""
     feed_forward: Literal["linear", "mlp"] = "linear"
     """`linear`: LayerNorm, Linear, ReLU as in VLA-Adapter; `mlp`: a pre-norm residual network of 4 times the
     width."""
     normalize_streams: bool = False
     """Whether each stream passes a LayerNorm before its projections, which training from random weights
     needs."""
-    latent: Literal["zeros", "learned"] = "zeros"
-    """The first layer's input: VLA-Adapter's constant, or one learned row per action step."""
+    latent: Literal["zeros", "noise", "learned", "action_queries"] = "zeros"
+    """The first layer's input: VLA-Adapter's constant, equal for all action steps; one draw of noise, different for
+    each; one learned row for each; or, with `mlp`, the action queries' last states, `action_dim` of them for each."""
+
+    def __post_init__(self):
+        if self.attention == "mixed":
+            _require(
+                self.gate in ("none", "scalar"), "policy_head.gate", "none or scalar with mixed", self.gate
+            )
+            _require(self.cascade == "parallel", "policy_head.cascade", "parallel with mixed", self.cascade)
+        if self.attention != "mixed":
+            _require(
+                self.streams == "shared", "policy_head.streams", "separate only with mixed", self.streams
+            )
+        _require(
+            (self.attention == "mlp") == (self.latent == "action_queries"),
+            "policy_head.latent",
+            "action_queries with mlp, and with nothing else",
+            self.latent,
+        )
+        _require(self.num_layers >= 0, "policy_head.num_layers", "0 or more", self.num_layers)
+        _require(
+            self.num_layers == 0 or self.attention == "mlp",
+            "policy_head.num_layers",
+            f"0 with {self.attention}, whose layers read one layer of the language model each",
+            self.num_layers,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """Low-rank adapters (LoRA) on every linear layer of the encoders, the projector and the language model."""
+
+    rank: int = 0
+    """0 means none: all of the language model learns, and the encoder if it is `trainable`."""
+    scale: float = 2.0
+    """Factor of the adapters' product: alpha / rank."""
+
+    def __post_init__(self):
+        _require(self.rank >= 0, "adapters.rank", "0 or more", self.rank)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +218,16 @@ class ModelConfig:
     chunk_length: int
     """Actions predicted at once."""
     num_action_queries: int
+    projector: Literal["linear", "mlp"] = "linear"
+    """From the encoder's features to the language model's width: one map, or three with GELU between (Table 3)."""
+    position_tables: bool = False
+    """Whether learned positions are added to the patches, for encoders whose features hold none."""
+    num_tokens_before_vision: int = 0
+    """How many of the prompt's tokens come before the patches; the others follow them."""
+    alignment: Literal["exact", "vla_adapter"] = "exact"
+    """`vla_adapter`: read all states one position too early, as the system does whose weights were trained so: its
+    first patch is the token before the patches, its last action query is never read."""
+    adapters: AdapterConfig = AdapterConfig()
 
     def __post_init__(self):
         _require(
@@ -126,18 +238,63 @@ class ModelConfig:
         )
         for field in ("num_cameras", "state_dim", "action_dim", "chunk_length", "num_action_queries"):
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
+        head = self.policy_head
         if self.vision.encoder != "none":
+            shown = f"{self.num_cameras} camera(s) of {self.num_policy_patches // self.num_cameras} patches"
             _require(
-                1 <= self.policy_head.num_kept_patches <= self.num_patches,
+                1 <= head.num_kept_patches <= self.num_policy_patches,
                 "policy_head.num_kept_patches",
-                f"1..{self.num_patches} ({self.num_cameras} camera(s) of {self.vision.patches_per_camera} patches)",
-                self.policy_head.num_kept_patches,
+                f"1..{self.num_policy_patches} ({shown})",
+                head.num_kept_patches,
             )
+            _require(
+                head.attention == "cascaded" or head.num_kept_patches == self.num_policy_patches,
+                "policy_head.num_kept_patches",
+                f"all {self.num_policy_patches} with attention={head.attention!r}",
+                head.num_kept_patches,
+            )
+        if head.pooling == "2x2":
+            side = self.vision.image_size // self.vision.patch_size
+            _require(side % 2 == 0, "policy_head.pooling", f"none with {side} patches a side", head.pooling)
+        _require(
+            head.latent != "action_queries" or self.num_action_queries == self.chunk_length * self.action_dim,
+            "num_action_queries",
+            f"chunk_length * action_dim = {self.chunk_length * self.action_dim} with latent='action_queries'",
+            self.num_action_queries,
+        )
+        _require(
+            self.alignment == "exact" or self.num_tokens_before_vision > 0,
+            "alignment",
+            "exact where no token comes before the patches",
+            self.alignment,
+        )
+        _require(
+            self.num_tokens_before_vision >= 0,
+            "num_tokens_before_vision",
+            "0 or more",
+            self.num_tokens_before_vision,
+        )
+        _require(
+            self.adapters.rank == 0 or self.language.loop == "transformers",
+            "language.loop",
+            "transformers with adapters",
+            self.language.loop,
+        )
 
     @property
     def num_patches(self) -> int:
         """Visual tokens of all cameras; a vision-blind model has one empty token per camera."""
         return self.num_cameras * (1 if self.vision.encoder == "none" else self.vision.patches_per_camera)
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether training must see images, because what is behind them learns or is not precomputed."""
+        return self.vision.trainable or self.adapters.rank > 0 or self.policy_head.values == "vggt"
+
+    @property
+    def num_policy_patches(self) -> int:
+        """Visual tokens that the policy sees, after pooling."""
+        return self.num_patches // 4 if self.policy_head.pooling == "2x2" else self.num_patches
 
 
 @dataclass(frozen=True, kw_only=True)

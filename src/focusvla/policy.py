@@ -11,15 +11,7 @@ from jaxtyping import Float32
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from focusvla.config import (
-    Augmentation,
-    ExperimentConfig,
-    LanguageConfig,
-    ModelConfig,
-    PolicyHeadConfig,
-    TrainingConfig,
-    VisionConfig,
-)
+from focusvla.config import ExperimentConfig, config_from_dict
 from focusvla.data.normalization import Statistics, action_normalizer, state_normalizer
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
 from focusvla.model.focusvla import FocusVLA
@@ -168,22 +160,8 @@ def read_experiment(folder: Path) -> ExperimentConfig:
     """
     values = _read_json(folder / "config.json")
     try:
-        model = values["model"]
-        language = model["language"]
-        return ExperimentConfig(
-            model=ModelConfig(
-                **{
-                    **model,
-                    "vision": VisionConfig(**model["vision"]),
-                    "language": LanguageConfig(**{**language, "vocabulary": tuple(language["vocabulary"])}),
-                    "policy_head": PolicyHeadConfig(**model["policy_head"]),
-                }
-            ),
-            training=TrainingConfig(
-                **{**values["training"], "augmentation": Augmentation(**values["training"]["augmentation"])}
-            ),
-        )
-    except (KeyError, TypeError, ConfigurationError) as error:
+        return config_from_dict(ExperimentConfig, values)
+    except (KeyError, TypeError, AttributeError, ConfigurationError) as error:
         raise CheckpointError(
             f"{folder / 'config.json'}: is not a configuration of this version of focusvla ({error})."
         ) from error

@@ -2,14 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from focusvla.config import (
+    AdapterConfig,
     Augmentation,
     ExperimentConfig,
     LanguageConfig,
     ModelConfig,
     PolicyHeadConfig,
     TrainingConfig,
+    TransformerConfig,
     VisionConfig,
 )
 from focusvla.errors import require_known
@@ -21,11 +25,17 @@ def tiny() -> ExperimentConfig:
         model=ModelConfig(
             vision=VisionConfig(encoder="patches", image_size=32, patch_size=8),
             language=LanguageConfig(
-                hidden_size=32, num_layers=2, num_heads=2, num_key_value_heads=2, intermediate_size=64
+                hidden_size=32,
+                num_layers=2,
+                num_heads=2,
+                num_key_value_heads=2,
+                intermediate_size=64,
+                loop="fused",
             ),
             policy_head=PolicyHeadConfig(
                 num_heads=2, num_kept_patches=16, feed_forward="mlp", normalize_streams=True, latent="learned"
             ),
+            position_tables=True,
             num_cameras=2,
             state_dim=8,
             action_dim=7,
@@ -51,11 +61,17 @@ def mini() -> ExperimentConfig:
         model=ModelConfig(
             vision=VisionConfig(encoder="efficientnet_lite0", image_size=128, patch_size=16),
             language=LanguageConfig(
-                hidden_size=128, num_layers=3, num_heads=4, num_key_value_heads=4, intermediate_size=256
+                hidden_size=128,
+                num_layers=3,
+                num_heads=4,
+                num_key_value_heads=4,
+                intermediate_size=256,
+                loop="fused",
             ),
             policy_head=PolicyHeadConfig(
                 num_heads=4, num_kept_patches=64, feed_forward="mlp", normalize_streams=True, latent="learned"
             ),
+            position_tables=True,
             num_cameras=2,
             state_dim=8,
             action_dim=7,
@@ -73,7 +89,204 @@ def mini_blind() -> ExperimentConfig:
     return dataclasses.replace(experiment, model=dataclasses.replace(experiment.model, vision=blind))
 
 
-PRESETS: dict[str, Callable[[], ExperimentConfig]] = {"tiny": tiny, "mini": mini, "mini_blind": mini_blind}
+def paper() -> ExperimentConfig:
+    """Table 3: Qwen2.5-0.5B, DINOv2-L and SigLIP-so400m with adapters of rank 64, and FocusVLA's policy."""
+    return ExperimentConfig(
+        model=ModelConfig(
+            vision=VisionConfig(encoder="dinov2_siglip", image_size=224, patch_size=14),
+            language=LanguageConfig(
+                hidden_size=896,
+                num_layers=24,
+                num_heads=14,
+                num_key_value_heads=2,
+                intermediate_size=4864,
+                tokenizer="qwen2.5",
+                vocabulary_size=151_936,
+                rope_theta=1e6,
+            ),
+            policy_head=PolicyHeadConfig(num_heads=8, num_kept_patches=256, latent="noise"),
+            num_cameras=2,
+            state_dim=8,
+            action_dim=7,
+            chunk_length=8,
+            num_action_queries=64,
+            projector="mlp",
+            num_tokens_before_vision=1,
+            adapters=AdapterConfig(rank=64),
+        ),
+        training=TrainingConfig(
+            steps=100_000,
+            batch_size=64,
+            learning_rate=2e-4,
+            warmup_steps=1000,
+            weight_decay=0.01,
+            ema_decay=0.0,
+            state_noise=0.0,
+            augmentation=Augmentation(shift_pixels=6, brightness=0.2, contrast=0.2, saturation=0.2),
+            log_every=50,
+            validate_every=5000,
+            checkpoint_every=5000,
+        ),
+    )
+
+
+def paper_tiny() -> ExperimentConfig:
+    """The classes of `paper` at toy widths, from random weights: for tests."""
+    experiment = paper()
+    transformer = TransformerConfig(hidden_size=16, num_layers=3, num_heads=2, intermediate_size=32)
+    return ExperimentConfig(
+        model=dataclasses.replace(
+            experiment.model,
+            vision=VisionConfig(
+                encoder="dinov2_siglip",
+                image_size=56,
+                patch_size=14,
+                dinov2=transformer,
+                siglip=dataclasses.replace(transformer, hidden_size=24),
+                vggt=dataclasses.replace(transformer, num_layers=2),
+            ),
+            language=LanguageConfig(
+                hidden_size=32,
+                num_layers=3,
+                num_heads=4,
+                num_key_value_heads=2,
+                intermediate_size=48,
+                rope_theta=1e6,
+            ),
+            policy_head=dataclasses.replace(experiment.model.policy_head, num_heads=4, num_kept_patches=16),
+            num_action_queries=8,
+            adapters=AdapterConfig(rank=4),
+        ),
+        training=dataclasses.replace(tiny().training, state_noise=0.0),
+    )
+
+
+def with_policy_head(experiment: ExperimentConfig, **changes: object) -> ExperimentConfig:
+    """`experiment` with other values in its policy head."""
+    head = dataclasses.replace(experiment.model.policy_head, **changes)
+    return dataclasses.replace(experiment, model=dataclasses.replace(experiment.model, policy_head=head))
+
+
+# Table 2, one change after the other: attention, number of patches, gate, values. Its last row is `paper`.
+
+
+def paper_mixed() -> ExperimentConfig:
+    """Table 2, attention: mixed, all 512 patches, no gate, the language model's states."""
+    return with_policy_head(paper_cascaded(), attention="mixed")
+
+
+def paper_cascaded() -> ExperimentConfig:
+    """Table 2, attention: cascaded, all 512 patches, no gate, the language model's states."""
+    return with_policy_head(paper(), num_kept_patches=512, gate="none", values="vlm")
+
+
+def paper_top_128() -> ExperimentConfig:
+    """Table 2, patches: 128 kept."""
+    return with_policy_head(paper_cascaded(), num_kept_patches=128)
+
+
+def paper_top_256() -> ExperimentConfig:
+    """Table 2, patches: 256 kept."""
+    return with_policy_head(paper_cascaded(), num_kept_patches=256)
+
+
+def paper_top_384() -> ExperimentConfig:
+    """Table 2, patches: 384 kept."""
+    return with_policy_head(paper_cascaded(), num_kept_patches=384)
+
+
+def paper_gate_scalar() -> ExperimentConfig:
+    """Table 2, gate: one parameter."""
+    return with_policy_head(paper_top_256(), gate="scalar")
+
+
+def paper_gate_head_wise() -> ExperimentConfig:
+    """Table 2, gate: one per head."""
+    return with_policy_head(paper_top_256(), gate="head_wise")
+
+
+def paper_gate_element_wise() -> ExperimentConfig:
+    """Table 2, gate: one per channel."""
+    return with_policy_head(paper_top_256(), gate="element_wise")
+
+
+def paper_values_ds() -> ExperimentConfig:
+    """Table 2, values: DINOv2 and SigLIP as keys and values."""
+    return with_policy_head(paper_gate_element_wise(), values="ds")
+
+
+def paper_values_vggt() -> ExperimentConfig:
+    """Table 2, values: VGGT as keys and values."""
+    return with_policy_head(paper_gate_element_wise(), values="vggt")
+
+
+STRUCTURES: dict[str, dict[str, Any]] = {
+    "mixed": {"attention": "mixed"},
+    "pooled": {"attention": "mixed", "pooling": "2x2", "num_kept_patches": 128},
+    "gated": {"attention": "mixed", "gate": "scalar"},
+    "cascaded": {},
+}
+"""Rows of Fig. 4: what bounds the visual tokens' influence."""
+
+
+def paper_structure(structure: str, values: str) -> ExperimentConfig:
+    """One cell of Fig. 4: structure `mixed`, `pooled`, `gated` or `cascaded`, with values `ds`, `vlm` or `vggt`."""
+    return with_policy_head(paper_cascaded(), **STRUCTURES[structure], values=values)
+
+
+def baseline_mixed() -> ExperimentConfig:
+    """VLA-Adapter's base policy on the same backbone: mixed attention with a gate on the scores."""
+    return with_policy_head(paper_mixed(), gate="scalar")
+
+
+def baseline_mixed_separate() -> ExperimentConfig:
+    """VLA-Adapter's Pro policy: as its base, with maps of their own for each stream, and positions."""
+    return with_policy_head(baseline_mixed(), streams="separate")
+
+
+def baseline_mlp() -> ExperimentConfig:
+    """OpenVLA-OFT's policy: two residual layers on the action queries' last states, which never see a patch."""
+    experiment = paper()
+    head = dataclasses.replace(
+        experiment.model.policy_head,
+        attention="mlp",
+        num_layers=2,
+        latent="action_queries",
+        num_kept_patches=512,
+        gate="none",
+        values="vlm",
+    )
+    model = dataclasses.replace(experiment.model, policy_head=head, num_action_queries=56)
+    return dataclasses.replace(experiment, model=model)
+
+
+PRESETS: dict[str, Callable[[], ExperimentConfig]] = {
+    function.__name__: function
+    for function in (
+        tiny,
+        mini,
+        mini_blind,
+        paper,
+        paper_tiny,
+        paper_mixed,
+        paper_cascaded,
+        paper_top_128,
+        paper_top_256,
+        paper_top_384,
+        paper_gate_scalar,
+        paper_gate_head_wise,
+        paper_gate_element_wise,
+        paper_values_ds,
+        paper_values_vggt,
+        baseline_mixed,
+        baseline_mixed_separate,
+        baseline_mlp,
+    )
+} | {
+    f"paper_{structure}_{values}": partial(paper_structure, structure, values)
+    for structure in STRUCTURES
+    for values in ("ds", "vlm", "vggt")
+}
 
 
 def preset(name: str) -> ExperimentConfig:

@@ -25,10 +25,12 @@ def tiny_config() -> ModelConfig:
             num_key_value_heads=2,
             intermediate_size=24,
             vocabulary=WORDS,
+            loop="fused",
         ),
         policy_head=PolicyHeadConfig(
             num_heads=4, num_kept_patches=3, latent="learned", normalize_streams=True
         ),
+        position_tables=True,
         num_cameras=2,
         state_dim=3,
         action_dim=4,

@@ -7,6 +7,7 @@ from focusvla.model.attention import (
     attend,
     attend_to_unprojected_values,
     merge_heads,
+    rotate_positions,
     scores_of_unprojected_keys,
     split_heads,
 )
@@ -59,3 +60,20 @@ def test_attend_is_softmax_attention():
     nn.init.zeros_(identity.bias)
     _, expected = projected_attention(queries, keys, values, identity, identity)
     torch.testing.assert_close(attend(queries, keys, values), expected)
+
+
+def test_positions_leave_the_first_token_and_turn_the_others_pair_by_pair():
+    x = torch.tensor([[[[1.0, 0.0, 1.0, 0.0]] * 2]])
+    turned = rotate_positions(x)
+    assert turned[0, 0, 0].tolist() == [1, 0, 1, 0]
+    # Channels 0 and 2 turn with frequency 1, channels 1 and 3 with 0.01.
+    angles = torch.tensor([1.0, 0.01])
+    expected = torch.tensor([angles[0].cos(), angles[1].sin(), angles[0].cos(), angles[1].sin()])
+    torch.testing.assert_close(turned[0, 0, 1], expected)
+
+
+def test_in_bfloat16_neighbouring_far_positions_are_the_same_as_in_the_released_weights():
+    x = torch.ones(1, 1, 512, 4, dtype=torch.bfloat16)
+    turned = rotate_positions(x)[0, 0]
+    assert torch.equal(turned[256], turned[257])
+    assert len(torch.arange(512).to(torch.bfloat16).unique()) == 385

@@ -1,6 +1,7 @@
 """Equations 6 to 8 against a textbook form, every option, and the tap on the attention weights."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from focusvla.config import PolicyHeadConfig
 from focusvla.model.attention import merge_heads, split_heads
-from focusvla.model.blocks import CascadedBlock
+from focusvla.model.blocks import CascadedBlock, MixedBlock, MLPBlock
 from focusvla.model.focus import select_patches, select_shared_patches
 
 WIDTH, NUM_HEADS, NUM_KEPT = 8, 2, 3
@@ -124,6 +125,93 @@ def test_a_scalar_gate_starts_closed_and_hides_the_patches():
     torch.testing.assert_close(
         block(latent, queries, keys, values), block(latent, queries, -keys, 5 * values)
     )
+
+
+def build_mixed(streams: Literal["shared", "separate"], gate: Literal["none", "scalar"]) -> MixedBlock:
+    torch.manual_seed(0)
+    config = PolicyHeadConfig(
+        num_heads=NUM_HEADS,
+        num_kept_patches=6,
+        attention="mixed",
+        streams=streams,
+        gate=gate,
+    )
+    block = MixedBlock(config, WIDTH)
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return block
+
+
+def turned(x: Tensor) -> Tensor:
+    """VLA-Adapter's position code, one channel at a time."""
+    x = split_heads(x, NUM_HEADS)
+    width = x.shape[-1]
+    result = torch.empty_like(x)
+    for token in range(x.shape[2]):
+        for channel in range(width):
+            angle = torch.tensor(token * 10000.0 ** (-2 * (channel % (width // 2)) / width))
+            other = -x[:, :, token, channel + 1] if channel % 2 == 0 else x[:, :, token, channel - 1]
+            result[:, :, token, channel] = x[:, :, token, channel] * angle.cos() + other * angle.sin()
+    return merge_heads(result)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("gate", ["none", "scalar"])
+def test_the_mixed_block_equals_equations_1_to_5_in_value_and_gradient(separate, gate):
+    block = build_mixed("separate" if separate else "shared", gate)
+    inputs = [stream.requires_grad_() for stream in streams()]
+    latent, queries, keys, values = inputs
+    place = turned if separate else lambda x: x
+    scores, shown = [], []
+    for name, tokens, seen in (
+        ("self", latent, latent),
+        ("action_query", queries, queries),
+        ("vision", keys, values),
+    ):
+        kind = name if separate else "shared"
+        key = split_heads(place(block.keys[kind](tokens)), NUM_HEADS)
+        score = split_heads(place(block.query(latent)), NUM_HEADS) @ key.mT / (WIDTH // NUM_HEADS) ** 0.5
+        if name == "vision" and block.gate is not None:
+            score = score * torch.tanh(block.gate)
+        scores.append(score)
+        shown.append(split_heads(block.values[kind](seen), NUM_HEADS))
+    mixed = merge_heads(torch.cat(scores, dim=-1).softmax(dim=-1) @ torch.cat(shown, dim=2))
+    expected = block.feed_forward(block.output(mixed) + latent)
+    output = block(*inputs)
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
+    leaves = [*inputs, *block.parameters()]
+    for fast, plain in zip(
+        torch.autograd.grad(output.square().mean(), leaves),
+        torch.autograd.grad(expected.square().mean(), leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-5)
+
+
+def test_a_scalar_gate_of_zero_in_the_mixed_block_leaves_vision_attended_uniformly():
+    block, (latent, queries, keys, values) = build_mixed("shared", "scalar"), streams()
+    assert block.gate is not None
+    torch.nn.init.zeros_(block.gate)
+    seen = []
+    block.attention_weights.register_forward_hook(lambda module, args, output: seen.append(output[..., 7:]))
+    output = block(latent, queries, keys, values)
+    assert torch.equal(output, block(latent, queries, -keys, values))  # where to look is lost
+    assert not torch.allclose(
+        output, block(latent, queries, keys, 5 * values)
+    )  # what is there is still mixed in
+    (weights, _, _) = seen
+    torch.testing.assert_close(weights, weights[..., :1].expand_as(weights))
+    assert (weights.sum(dim=-1) > 0.03).all()
+
+
+def test_the_mlp_block_attends_to_nothing():
+    torch.manual_seed(0)
+    config = PolicyHeadConfig(num_heads=2, num_kept_patches=6, attention="mlp", latent="action_queries")
+    block, (latent, queries, keys, values) = MLPBlock(config, WIDTH), streams()
+    output = block(latent, queries, keys, values)
+    assert torch.equal(output, block(latent, -queries, -keys, -values))
+    torch.testing.assert_close(block(latent[:, :1], queries, keys, values), output[:, :1])
+    assert ((output - latent) >= 0).all()  # a ReLU's output is added to it
 
 
 def test_the_linear_feed_forward_is_never_negative():

@@ -1,5 +1,7 @@
 """Words to ids, and our loop over Qwen2's layers against transformers' own."""
 
+from dataclasses import replace
+
 import torch
 
 from focusvla.config import LanguageConfig
@@ -40,7 +42,7 @@ def test_padding_moves_behind_everything_else():
     assert order_padding_last(mask).tolist() == [[0, 1, 3, 4, 2], [0, 1, 2, 3, 4]]
 
 
-def test_states_of_every_layer_equal_those_of_transformers():
+def test_states_of_every_layer_equal_those_of_transformers_in_value_and_gradient():
     torch.manual_seed(0)
     config = LanguageConfig(
         hidden_size=16,
@@ -49,6 +51,7 @@ def test_states_of_every_layer_equal_those_of_transformers():
         num_key_value_heads=2,
         intermediate_size=24,
         vocabulary=("a",),
+        loop="fused",
     )
     model = LanguageModel(config)
     for parameter in model.parameters():  # biases and norms must count as well
@@ -59,3 +62,28 @@ def test_states_of_every_layer_equal_those_of_transformers():
     assert len(states) == len(expected) == 4
     for ours, theirs in zip(states, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    leaves = [p for name, p in model.named_parameters() if "embed_tokens" not in name]
+    gradients = [
+        torch.autograd.grad(torch.stack([state.sin().mean() for state in both]).sum(), leaves)
+        for both in (states, expected)
+    ]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_without_our_loop_transformers_runs_the_layers():
+    torch.manual_seed(0)
+    config = LanguageConfig(
+        hidden_size=8,
+        num_layers=2,
+        num_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=8,
+        vocabulary=("a",),
+    )
+    plain = LanguageModel(config)
+    fused = LanguageModel(replace(config, loop="fused"))
+    fused.load_state_dict(plain.state_dict())
+    embeddings = torch.randn(1, 5, 8)
+    for ours, theirs in zip(fused(embeddings), plain(embeddings), strict=True):
+        torch.testing.assert_close(ours, theirs)

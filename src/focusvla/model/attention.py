@@ -72,3 +72,21 @@ def attend_to_unprojected_values(
     attended = rearrange(weights, "B H Q P -> B (H Q) P") @ values
     attended = rearrange(attended, "B (H Q) D -> B H Q D", H=num_heads)
     return merge_heads(torch.einsum("bhqd,hed->bhqe", attended, weight)) + projection.bias
+
+
+def rotate_positions(
+    x: Float[Tensor, "batch heads tokens head_width"],
+) -> Float[Tensor, "batch heads tokens head_width"]:
+    """VLA-Adapter's position code: channel c of token t times cos(t f), its neighbour in the pair times sin(t f).
+
+    Departs from rotary embedding: the two channels of a pair (2i, 2i + 1) turn with different frequencies, f of c being
+    10000^(-2 (c mod E/2) / E), so lengths are not kept. The released weights were trained with it, and in bfloat16
+    also with angles rounded to bfloat16, which happens here as well.
+    """
+    tokens, width = x.shape[2:]
+    frequencies = 10000.0 ** (-torch.arange(0, width, 2, device=x.device) / width)
+    angles = torch.arange(tokens, device=x.device).to(x.dtype)[:, None] * frequencies.to(x.dtype)
+    angles = torch.cat([angles, angles], dim=-1)
+    pairs = rearrange(x, "B H N (E pair) -> B H N E pair", pair=2)
+    neighbours = torch.stack([-pairs[..., 1], pairs[..., 0]], dim=-1).flatten(-2)
+    return x * angles.cos() + neighbours * angles.sin()

@@ -5,6 +5,9 @@
 `CascadedBlock` is equations 6 to 8: each modality has its own softmax, so a long row of patches cannot crowd
 out the few action queries, and one linear map fuses the three results. It has no separate output projections;
 the fusion is theirs, which is the reading that fits the parameter count of Table 3.
+
+`MixedBlock` is VLA-Adapter's (equations 1 to 5): one softmax over all three streams, and a gate that scales the
+scores of the patches. `MLPBlock` is OpenVLA-OFT's, which attends to nothing: what it knows came with the latent.
 """
 
 import torch
@@ -15,6 +18,8 @@ from focusvla.config import PolicyHeadConfig
 from focusvla.model.attention import (
     attend,
     attend_to_unprojected_values,
+    merge_heads,
+    rotate_positions,
     scores_of_unprojected_keys,
     split_heads,
 )
@@ -78,7 +83,21 @@ def build_feed_forward(config: PolicyHeadConfig, width: int) -> nn.Module:
     return LinearFeedForward(width) if config.feed_forward == "linear" else ResidualFeedForward(width)
 
 
-class CascadedBlock(nn.Module):
+class PolicyBlock(nn.Module):
+    """What every block is called with."""
+
+    def forward(
+        self,
+        latent: Float[Tensor, "batch chunk width"],
+        action_queries: Float[Tensor, "batch queries width"],
+        vision_keys: Float[Tensor, "batch patches width"],
+        vision_values: Float[Tensor, "batch patches width"],
+    ) -> Float[Tensor, "batch chunk width"]:
+        """The latent of the next layer. `action_queries` end with the proprioception token."""
+        raise NotImplementedError
+
+
+class CascadedBlock(PolicyBlock):
     """Attend to the latent itself, to the action queries and to the focused patches, then fuse."""
 
     def __init__(self, config: PolicyHeadConfig, width: int):
@@ -135,3 +154,80 @@ class CascadedBlock(nn.Module):
         scores = scores_of_unprojected_keys(queries, vision_keys, self.vision_key)
         weights = focus_weights(scores, self.config.num_kept_patches, self.config.selection)
         return attend_to_unprojected_values(self.attention_weights(weights), vision_values, self.vision_value)
+
+
+class MixedBlock(PolicyBlock):
+    """Attend to latent, action queries and patches in one softmax, the patches' scores times the gate.
+
+    A scalar gate of 0 makes the patches' scores equal and keeps their share of the softmax: vision is blurred, not
+    switched off. That is VLA-Adapter's documented defect, kept here because its weights were trained with it.
+    """
+
+    def __init__(self, config: PolicyHeadConfig, width: int):
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.has_positions = config.streams == "separate"
+        self.latent_norm = nn.LayerNorm(width) if config.normalize_streams else nn.Identity()
+        self.query = nn.Linear(width, width)
+        streams = ("self", "action_query", "vision") if config.streams == "separate" else ("shared",)
+        self.keys = nn.ModuleDict({stream: nn.Linear(width, width) for stream in streams})
+        self.values = nn.ModuleDict({stream: nn.Linear(width, width) for stream in streams})
+        self.gate = nn.Parameter(torch.zeros(1)) if config.gate == "scalar" else None
+        self.attention_weights = nn.Identity()
+        """Sees (batch heads chunk tokens) over latent, action queries and patches, in that order."""
+        self.output = nn.Linear(width, width)
+        self.feed_forward = build_feed_forward(config, width)
+
+    def forward(
+        self,
+        latent: Float[Tensor, "batch chunk width"],
+        action_queries: Float[Tensor, "batch queries width"],
+        vision_keys: Float[Tensor, "batch patches width"],
+        vision_values: Float[Tensor, "batch patches width"],
+    ) -> Float[Tensor, "batch chunk width"]:
+        asking = self.latent_norm(latent)
+        queries = self._placed(split_heads(self.query(asking), self.num_heads))
+        queries = queries * queries.shape[-1] ** -0.5
+        attended = {"self": asking, "action_query": action_queries, "vision": vision_keys}
+        scores = {
+            stream: queries
+            @ self._placed(split_heads(self._of(self.keys, stream)(tokens), self.num_heads)).mT
+            for stream, tokens in attended.items()
+        }
+        if self.gate is not None:
+            scores["vision"] = scores["vision"] * torch.tanh(self.gate)
+        weights = self.attention_weights(torch.cat(list(scores.values()), dim=-1).softmax(dim=-1))
+        attended["vision"] = vision_values
+        values = torch.cat(
+            [self._of(self.values, stream)(tokens) for stream, tokens in attended.items()], dim=1
+        )
+        mixed = merge_heads(weights @ split_heads(values, self.num_heads))
+        return self.feed_forward(self.output(mixed) + latent)
+
+    def _of(self, maps: nn.ModuleDict, stream: str) -> nn.Module:
+        return maps[stream if self.has_positions else "shared"]
+
+    def _placed(
+        self, x: Float[Tensor, "batch heads tokens head_width"]
+    ) -> Float[Tensor, "batch heads tokens head_width"]:
+        return rotate_positions(x) if self.has_positions else x
+
+
+class MLPBlock(PolicyBlock):
+    """LayerNorm, Linear, ReLU and a path around them, for each action step by itself."""
+
+    def __init__(self, config: PolicyHeadConfig, width: int):
+        super().__init__()
+        self.feed_forward = LinearFeedForward(width)
+
+    def forward(
+        self,
+        latent: Float[Tensor, "batch chunk width"],
+        action_queries: Float[Tensor, "batch queries width"],
+        vision_keys: Float[Tensor, "batch patches width"],
+        vision_values: Float[Tensor, "batch patches width"],
+    ) -> Float[Tensor, "batch chunk width"]:
+        return latent + self.feed_forward(latent)
+
+
+BLOCKS = {"cascaded": CascadedBlock, "mixed": MixedBlock, "mlp": MLPBlock}

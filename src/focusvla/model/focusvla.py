@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from focusvla.config import ModelConfig
 from focusvla.errors import ConfigurationError
+from focusvla.model.adapters import add_adapters
 from focusvla.model.language import LanguageModel, WordTokenizer, order_padding_last
-from focusvla.model.policy_head import PolicyHead
-from focusvla.model.projector import LinearProjector
+from focusvla.model.policy_head import PolicyHead, position_table
+from focusvla.model.projector import LinearProjector, MLPProjector
+from focusvla.model.prompt import PromptTokenizer
+from focusvla.model.vggt import VGGTAggregator
 from focusvla.model.vision import build_vision_encoder
 from focusvla.types import ModelInputs
 
@@ -48,24 +51,38 @@ class FocusVLA(nn.Module):
         super().__init__()
         self.config = config
         width = config.language.hidden_size
-        self.tokenizer = WordTokenizer(config.language.vocabulary)
+        self.tokenizer: WordTokenizer | PromptTokenizer | None = None
+        if config.language.tokenizer == "words":
+            self.tokenizer = WordTokenizer(config.language.vocabulary)
         self.vision_encoder = build_vision_encoder(config.vision)
         raw_width = BLIND_RAW_WIDTH if self.vision_encoder is None else self.vision_encoder.raw_width
         self.register_buffer("feature_mean", torch.zeros(raw_width))
         self.register_buffer("feature_std", torch.ones(raw_width))
-        self.projector = LinearProjector(raw_width, width)
-        self.vision_position = nn.Parameter(torch.randn(config.num_patches, width) * 0.02)
+        self.projector = (LinearProjector if config.projector == "linear" else MLPProjector)(raw_width, width)
+        self.vision_position = position_table(config)
         self.action_queries = nn.Parameter(torch.randn(config.num_action_queries, width) * 0.02)
         self.language_model = LanguageModel(config.language)
-        self.policy_head = PolicyHead(config, raw_width)
+        self.vggt = (
+            VGGTAggregator(config.vision).requires_grad_(False)
+            if config.policy_head.values == "vggt"
+            else None
+        )
+        self.policy_head = PolicyHead(config, raw_width if self.vggt is None else self.vggt.raw_width)
+        if config.adapters.rank:
+            add_adapters(self, config.adapters)
 
     def forward(self, inputs: ModelInputs) -> Float[Tensor, "batch chunk action"]:
         """Predict normalized actions."""
         self._check_state(inputs.state)
         features = self._standardized_features(inputs)
-        vision = self.projector(features) + self.vision_position
-        vision_states, query_states = self._read(vision, inputs.token_ids, inputs.token_mask)
-        return self.policy_head(vision_states, query_states, features, inputs.state)
+        vision = self.projector(features)
+        if self.vision_position is not None:
+            vision = vision + self.vision_position
+        proprioception = self.policy_head.proprioception(inputs.state)[:, None]
+        vision_states, query_states = self._read(vision, proprioception, inputs.token_ids, inputs.token_mask)
+        if self.vggt is not None:
+            features = self._vggt_features(inputs)
+        return self.policy_head(vision_states, query_states, features, proprioception)
 
     def encode_images(
         self, images: UInt8[Tensor, "batch cameras height width 3"]
@@ -74,13 +91,19 @@ class FocusVLA(nn.Module):
         if self.vision_encoder is None:
             raise ConfigurationError("vision.encoder: expected an encoder for images, got 'none'.")
         self._check_images(images)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.vision.trainable):
+        learns = self.config.vision.trainable or self.config.adapters.rank > 0
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
             return self.vision_encoder(images)
 
     def tokenize(
         self, instructions: Sequence[str]
     ) -> tuple[Int64[Tensor, "batch tokens"], Bool[Tensor, "batch tokens"]]:
         """Token ids and mask of instructions, on the model's device."""
+        if self.tokenizer is None:
+            raise ConfigurationError(
+                "language.tokenizer: 'qwen2.5' needs its files, which are not the model's. Set `model.tokenizer` with "
+                "focusvla.model.weights.load_tokenizer."
+            )
         ids, mask = self.tokenizer.encode(instructions)
         device = self.feature_mean.device
         return ids.to(device), mask.to(device)
@@ -112,30 +135,56 @@ class FocusVLA(nn.Module):
         scale = 1 / self.feature_std
         return torch.addcmul(-self.feature_mean * scale, features.to(scale.dtype), scale)
 
+    def _vggt_features(self, inputs: ModelInputs) -> Float[Tensor, "batch patches raw"]:
+        assert self.vggt is not None
+        if inputs.images is None:
+            raise ConfigurationError("inputs.images: expected images, which VGGT needs, got none.")
+        with torch.no_grad():
+            return self.vggt(inputs.images)
+
     def _read(
         self,
         vision: Float[Tensor, "batch patches width"],
+        proprioception: Float[Tensor, "batch 1 width"],
         token_ids: Int64[Tensor, "batch tokens"],
         token_mask: Bool[Tensor, "batch tokens"],
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """The language model's states of patches and of action queries after each layer."""
-        batch, num_patches, width = vision.shape
-        num_queries = self.config.num_action_queries
-        text_and_queries = torch.cat(
-            [self.language_model.embed(token_ids), self.action_queries.expand(batch, -1, -1)], dim=1
+        """The language model's states of patches and of action queries after each layer.
+
+        Its sequence is [first tokens, patches, proprioception (for the MLP alone), other tokens, action queries].
+        """
+        config = self.config
+        num_before, num_queries, num_patches = (
+            config.num_tokens_before_vision,
+            config.num_action_queries,
+            vision.shape[1],
         )
-        is_token = torch.cat([token_mask, token_mask.new_ones(batch, num_queries)], dim=1)
+        if token_ids.shape[1] < num_before:
+            raise ConfigurationError(
+                f"inputs.token_ids: expected at least num_tokens_before_vision={num_before}, got {token_ids.shape[1]}."
+            )
+        tokens = self.language_model.embed(token_ids)
+        before = [tokens[:, :num_before], vision]
+        if config.policy_head.attention == "mlp":  # whose layers read nothing else
+            before.append(proprioception)
+        after = torch.cat([tokens[:, num_before:], self.action_queries.expand(len(tokens), -1, -1)], dim=1)
+        is_token = torch.cat(
+            [token_mask[:, num_before:], token_mask.new_ones(len(tokens), num_queries)], dim=1
+        )
         order = order_padding_last(is_token)
-        text_and_queries = text_and_queries.gather(1, order[..., None].expand(-1, -1, width))
-        states = self.language_model(torch.cat([vision, text_and_queries], dim=1))[1:]
-        query_index = token_mask.sum(dim=1)[:, None] + torch.arange(num_queries, device=vision.device)
-        query_index = query_index[..., None].expand(-1, -1, width)
-        vision_states, query_states = [], []
-        for state in states:
-            patches, others = state.split([num_patches, state.shape[1] - num_patches], dim=1)
-            vision_states.append(patches)
-            query_states.append(others.gather(1, query_index))
-        return vision_states, query_states
+        after = after.gather(1, order[..., None].expand_as(after))
+        states = self.language_model(torch.cat([*before, after], dim=1))[1:]
+        too_early = int(config.alignment == "vla_adapter")
+        first_patch = num_before - too_early
+        first_query = (
+            sum(part.shape[1] for part in before) + token_mask[:, num_before:].sum(dim=1) - too_early
+        )
+        query_index = first_query[:, None] + torch.arange(num_queries, device=vision.device)
+        query_index = query_index[..., None].expand(-1, -1, vision.shape[2])
+        return (
+            [state.narrow(1, first_patch, num_patches) for state in states],
+            [state.gather(1, query_index) for state in states],
+        )
 
     def _check_state(self, state: Tensor) -> None:
         if state.ndim != 2 or state.shape[1] != self.config.state_dim:

@@ -71,15 +71,15 @@ def order_padding_last(is_token: Bool[Tensor, "batch tokens"]) -> Int64[Tensor, 
 class LanguageModel(nn.Module):
     """A Qwen2 body with random weights, run without mask, cache and output head.
 
-    Parameters and their names are those of transformers' `Qwen2Model`; the loop over its layers is ours,
-    because on a CPU its norms and rotary embedding take longer than its matrix products at this size.
+    Parameters and their names are those of transformers' `Qwen2Model`. The loop over its layers may be ours,
+    because on a CPU its norms and rotary embedding take longer than its matrix products at small widths.
     """
 
     def __init__(self, config: LanguageConfig):
         super().__init__()
         self.body = Qwen2Model(
             Qwen2Config(
-                vocab_size=NUM_SPECIAL_IDS + len(config.vocabulary),
+                vocab_size=config.vocabulary_size or NUM_SPECIAL_IDS + len(config.vocabulary),
                 hidden_size=config.hidden_size,
                 intermediate_size=config.intermediate_size,
                 num_hidden_layers=config.num_layers,
@@ -87,10 +87,14 @@ class LanguageModel(nn.Module):
                 num_key_value_heads=config.num_key_value_heads,
                 # The usual 0.02 at the width of Qwen2.5-0.5B, and in proportion at smaller ones.
                 initializer_range=(3 * config.hidden_size) ** -0.5,
-                pad_token_id=PADDING_ID,
+                rms_norm_eps=1e-6,
+                rope_theta=config.rope_theta,  # pyright: ignore[reportCallIssue] - both 4.57 and 5 take it
+                tie_word_embeddings=False,
+                pad_token_id=None if config.tokenizer == "qwen2.5" else PADDING_ID,
                 use_cache=False,
             )
         )
+        self.is_fused = config.loop == "fused"
 
     def embed(self, token_ids: Int64[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens width"]:
         """Input embeddings of instruction tokens."""
@@ -100,6 +104,9 @@ class LanguageModel(nn.Module):
         self, embeddings: Float[Tensor, "batch tokens width"]
     ) -> list[Float[Tensor, "batch tokens width"]]:
         """States after the embedding and after each layer; the last ones have passed the final norm."""
+        if not self.is_fused:
+            states = self.body(inputs_embeds=embeddings, output_hidden_states=True, use_cache=False)
+            return list(states.hidden_states)
         positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
         cos, sin = self.body.rotary_emb(embeddings.float(), positions)
         half_width = cos.shape[-1] // 2  # Qwen2 holds each angle twice, once for either channel of a pair

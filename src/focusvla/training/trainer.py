@@ -224,7 +224,7 @@ def _visual_inputs(
         size=experiment.model.vision.image_size,
         on_progress=lambda done, total: on_stage("decode", done, total),
     )
-    if experiment.model.vision.trainable:
+    if experiment.model.needs_images:
         return cache.images, None
     features = open_features(
         model, cache, experiment.training, lambda done, total: on_stage("encode", done, total)

@@ -1,0 +1,127 @@
+"""Reading files of tensors from outside, and putting them into a model completely or not at all."""
+
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from focusvla.errors import CheckpointError
+
+StateDict = dict[str, Tensor]
+_SHOWN = 20
+
+
+def read_safetensors(path: Path) -> StateDict:
+    """All tensors of one file, or of a folder's `model.safetensors` or sharded `model.safetensors.index.json`.
+
+    Raises:
+        CheckpointError: it is missing, truncated or damaged.
+    """
+    if not path.is_dir():
+        return _read_one(path)
+    index = path / "model.safetensors.index.json"
+    if not index.is_file():
+        return _read_one(path / "model.safetensors")
+    try:
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"{index}: expected an index of weight files, got {error!r}. Download it again."
+        ) from error
+    if any(Path(name).name != name for name in names):
+        raise CheckpointError(
+            f"{index}: expected names of files beside it, got {', '.join(names)}. Do not use it."
+        )
+    tensors: StateDict = {}
+    for name in names:
+        tensors |= _read_one(path / name)
+    return tensors
+
+
+def _read_one(path: Path) -> StateDict:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: expected a whole safetensors file, got {error}. Download or copy it again."
+        ) from error
+
+
+def read_pickled_tensors(path: Path) -> dict:
+    """What a `.pt` file holds, if it is tensors, containers and numbers; code in it is never run.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or wants to run code.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{path}: expected a file of tensors alone, got something else ({reason}). Nothing in it was run. "
+            "Download it again from its source."
+        ) from error
+
+
+def require_matching(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: object) -> None:
+    """Raise unless both have the same keys and shapes.
+
+    Raises:
+        CheckpointError: listing what is missing, unexpected, or of another shape.
+    """
+    problems = [
+        ("missing", sorted(set(expected) - set(found))),
+        ("unexpected", sorted(set(found) - set(expected))),
+        (
+            "of another shape",
+            [
+                f"{name} {tuple(found[name].shape)} for {tuple(expected[name].shape)}"
+                for name in sorted(set(expected) & set(found))
+                if expected[name].shape != found[name].shape
+            ],
+        ),
+    ]
+    if any(names for _, names in problems):
+        listed = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems if names)
+        raise CheckpointError(
+            f"{source}: expected the weights of this model, got others. {listed}. Nothing has been loaded: choose the "
+            "preset that these weights were trained with."
+        )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def load_parts(model: nn.Module, parts: Mapping[str, StateDict], source: object) -> None:
+    """Fill whole submodules, or single parameters, by their names in `model`; adapters beside them stay.
+
+    Raises:
+        CheckpointError: some part does not fit; nothing has been loaded.
+    """
+    own = {name.replace(".base_layer.", "."): tensor for name, tensor in model.state_dict().items()}
+    expected = {
+        name: tensor
+        for name, tensor in own.items()
+        if "lora_" not in name and any(name == part or name.startswith(f"{part}.") for part in parts)
+    }
+    found = {
+        f"{part}.{name}" if name else part: tensor
+        for part, tensors in parts.items()
+        for name, tensor in tensors.items()
+    }
+    require_matching(expected, found, source)
+    with torch.no_grad():
+        for name, tensor in expected.items():
+            tensor.copy_(found[name])
+
+
+def renamed(tensors: StateDict, rename: Callable[[str], str | None]) -> StateDict:
+    """The tensors under new names; those whose new name is None are left out."""
+    return {new: tensor for name, tensor in tensors.items() if (new := rename(name)) is not None}

@@ -1,0 +1,146 @@
+"""Every preset builds and learns with all its parameters, and has the paper's numbers."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from focusvla.config import ExperimentConfig, ModelConfig, config_from_dict
+from focusvla.errors import ConfigurationError
+from focusvla.model.focusvla import FocusVLA
+from focusvla.presets import PRESETS, paper_structure, paper_tiny, preset
+from focusvla.types import ModelInputs
+
+LIKE_PAPER = sorted(name for name in PRESETS if name.startswith(("paper", "baseline")))
+
+
+def at_toy_size(name: str) -> ModelConfig:
+    """The preset's own structure at the widths of `paper_tiny`."""
+    full, toy = preset(name).model, paper_tiny().model
+    kept = max(1, full.policy_head.num_kept_patches * toy.num_patches // full.num_patches)
+    head = replace(full.policy_head, num_heads=toy.policy_head.num_heads, num_kept_patches=kept)
+    num_queries = full.num_action_queries if head.attention == "mlp" else toy.num_action_queries
+    return replace(toy, policy_head=head, num_action_queries=num_queries)
+
+
+def some_inputs(model: FocusVLA) -> ModelInputs:
+    generator = torch.Generator().manual_seed(0)
+    config = model.config
+    size = config.vision.image_size
+    token_ids, token_mask = model.tokenize(["lift it", "push"])
+    shape = (2, config.num_cameras, size, size, 3)
+    return ModelInputs(
+        images=torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8),
+        features=None,
+        token_ids=token_ids,
+        token_mask=token_mask,
+        state=torch.randn(2, config.state_dim, generator=generator),
+    )
+
+
+def count(parameters: Iterable[tuple[str, torch.nn.Parameter]], *prefixes: str) -> int:
+    return sum(p.numel() for name, p in parameters if p.requires_grad and name.startswith(prefixes))
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_builds_without_memory(name):
+    with torch.device("meta"):
+        model = FocusVLA(preset(name).model)
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", LIKE_PAPER)
+def test_every_trainable_parameter_of_the_paper_and_its_ablations_receives_a_gradient(name):
+    torch.manual_seed(0)
+    model = FocusVLA(at_toy_size(name))
+    for key, parameter in model.named_parameters():
+        if "lora_B" in key or key.endswith(
+            ("gate", "scalar")
+        ):  # zero at first, and with it what they multiply
+            torch.nn.init.normal_(parameter, std=0.1)
+    model(some_inputs(model)).square().sum().backward()
+    silent = [
+        key
+        for key, parameter in model.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
+    ]
+    assert silent == []
+    assert all(parameter.grad is None for parameter in model.parameters() if not parameter.requires_grad)
+
+
+def test_the_paper_has_the_parameters_of_table_3_less_those_that_never_learn():
+    with torch.device("meta"):
+        named = list(FocusVLA(preset("paper").model).named_parameters())
+    never_learn = 9_781_248 + 1_214_464 + 1_048_576 + 1_140_736  # output layer, pooling head, two last layers
+    pretrained = count(named, "vision_encoder", "projector", "language_model", "action_queries")
+    assert pretrained == 103_636_992 - never_learn
+    assert count(named, "policy_head") - count(named, "policy_head.proprioception") == 239_060_871
+
+
+def test_the_cells_of_figure_4_differ_in_structure_and_values_alone():
+    base = paper_structure("mixed", "vlm").model
+    assert (base.policy_head.attention, base.policy_head.gate, base.policy_head.num_kept_patches) == (
+        "mixed",
+        "none",
+        512,
+    )
+    changed = paper_structure("cascaded", "vggt").model
+    assert replace(changed, policy_head=base.policy_head) == base
+    assert paper_structure("pooled", "ds").model.num_policy_patches == 128
+
+
+@pytest.mark.parametrize("num_cameras", [1, 2, 3])
+@pytest.mark.parametrize(("action_dim", "chunk_length"), [(7, 8), (14, 16)])
+def test_any_number_of_cameras_and_any_action_layout(num_cameras, action_dim, chunk_length):
+    torch.manual_seed(0)
+    config = replace(
+        paper_tiny().model,
+        num_cameras=num_cameras,
+        action_dim=action_dim,
+        chunk_length=chunk_length,
+        state_dim=action_dim,
+    )
+    model = FocusVLA(config)
+    assert model(some_inputs(model)).shape == (2, chunk_length, action_dim)
+
+
+def test_a_configuration_survives_being_saved():
+    import json
+    from dataclasses import asdict
+
+    for name in PRESETS:
+        experiment = preset(name)
+        assert config_from_dict(ExperimentConfig, json.loads(json.dumps(asdict(experiment)))) == experiment
+
+
+def test_an_unknown_preset_is_named_with_the_nearest():
+    with pytest.raises(ConfigurationError, match="paper_top_128"):
+        preset("paper_top128")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_kept_patches": 33}, r"num_kept_patches: expected 1\.\.32 .*got 33"),
+        ({"num_kept_patches": 0}, r"num_kept_patches: expected 1\.\.32"),
+        ({"attention": "mixed"}, "policy_head.gate: expected none or scalar with mixed"),
+        ({"attention": "mixed", "gate": "none"}, "num_kept_patches: expected all 32"),
+        ({"pooling": "2x2", "num_kept_patches": 9}, r"num_kept_patches: expected 1\.\.8"),
+        ({"streams": "separate"}, "policy_head.streams: expected separate only with mixed"),
+        ({"latent": "action_queries"}, "policy_head.latent: expected action_queries with mlp"),
+        ({"num_layers": 2}, "policy_head.num_layers: expected 0 with cascaded"),
+    ],
+)
+def test_choices_that_do_not_fit_together_are_refused(changes, message):
+    model = paper_tiny().model
+    with pytest.raises(ConfigurationError, match=message):
+        replace(model, policy_head=replace(model.policy_head, **changes))
+
+
+def test_a_chunk_that_the_action_queries_do_not_fill_is_refused():
+    model = preset("baseline_mlp").model
+    with pytest.raises(
+        ConfigurationError, match=r"num_action_queries: expected chunk_length \* action_dim = 70"
+    ):
+        replace(model, chunk_length=10)
