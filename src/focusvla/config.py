@@ -318,6 +318,8 @@ class DemonstrationConfig:
     noise: float = 0.2
     """Greatest standard deviation of the Ornstein-Uhlenbeck noise on executed actions, in units of full
     command; each attempt draws 0, half or all of it. Recorded actions are the expert's own."""
+    pushes: bool = True
+    """Whether the open hand is now and then pushed aside, twice in an attempt: the way back is what is learned."""
     max_steps: int = 280
     """Control steps after which an attempt has failed."""
     image_size: int = 256

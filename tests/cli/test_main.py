@@ -33,7 +33,9 @@ def data_set(arm_source, tmp_path):
     return tmp_path / "data"
 
 
-@pytest.mark.parametrize("command", ["quickstart", "demonstrate", "train", "evaluate", "report", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["quickstart", "demonstrate", "train", "evaluate", "report", "describe", "doctor"]
+)
 def test_help_of_every_command_opens_with_what_it_does_and_an_example(command, capsys):
     assert run(command, "--help") == 0
     shown = capsys.readouterr().out
@@ -136,3 +138,32 @@ def test_a_disk_that_is_full_at_a_checkpoint_is_one_message_and_the_earlier_chec
     assert checkpoint_steps(output) == kept
     assert not list((output / "checkpoints").glob(".*"))
     load_policy(output)
+
+
+def test_describe_prints_the_counts_of_table_3(capsys):
+    assert run("describe", "paper", "--reference") == 0
+    shown = capsys.readouterr().out
+    for number in ("103,636,992", "239,060,871", "342,697,863", "102,129,695", "217,864,223", "13,185,024"):
+        assert number in shown
+
+
+def test_describe_counts_what_is_executed(capsys):
+    assert run("describe", "paper", "--teraflops", "1243.44", "--terabytes-per-second", "2.626") == 0
+    shown = capsys.readouterr().out
+    row = next(line for line in shown.splitlines() if "SigLIP" in line)
+    # 26 layers, 2 cameras of 256 patches: linear maps 405.5, patch embedding 0.7, attention 15.7 GFLOP.
+    assert "421.7" in row
+    assert "1.00 ms to compute and 1.00 ms to read the weights" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("describe", "papper"), "did you mean 'paper'"),
+        (("describe", "mini", "--reference"), "expected a preset with the paper's backbones"),
+        (("describe", "paper", "--teraflops", "0"), "teraflops: expected a positive number"),
+    ],
+)
+def test_describe_says_what_it_cannot_count(arguments, message, capsys):
+    assert run(*arguments) == 2
+    assert message in " ".join(capsys.readouterr().err.split())

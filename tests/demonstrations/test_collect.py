@@ -19,12 +19,23 @@ from focusvla.errors import ConfigurationError, StorageError
 pytestmark = [pytest.mark.simulator, pytest.mark.slow]
 
 CONFIG = DemonstrationConfig(
-    tasks=(2,), episodes_per_task=2, image_size=64, mesh_cell_meters=0.008, noise=0.0, workers=2
+    tasks=(2,), episodes_per_task=2, image_size=64, mesh_cell_meters=0.008, noise=0.0, pushes=False, workers=2
 )
 
 COMMAND = [
     *[sys.executable, "-m", "focusvla", "demonstrate", "--tasks", "2", "--episodes-per-task", "2"],
-    *["--image-size", "64", "--mesh-cell-meters", "0.008", "--noise", "0", "--workers", "2", "--output"],
+    *[
+        "--image-size",
+        "64",
+        "--mesh-cell-meters",
+        "0.008",
+        "--noise",
+        "0",
+        "--no-pushes",
+        "--workers",
+        "2",
+        "--output",
+    ],
 ]
 
 

@@ -14,6 +14,7 @@ import tyro
 from rich.console import Console
 
 from focusvla.cli import commands
+from focusvla.cli.describe import describe
 from focusvla.cli.doctor import doctor
 from focusvla.cli.quickstart import quickstart
 from focusvla.errors import FocusVLAError
@@ -25,6 +26,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": commands.train,
     "evaluate": commands.evaluate,
     "report": commands.report,
+    "describe": describe,
     "doctor": doctor,
 }
 

@@ -189,7 +189,7 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
         arm_displacement_meters=config.arm_displacement_meters if number % 3 else 0.0,
     )
     recorder = _Recorder()
-    noisy = NoisyEnvironment(environment, sigma, rng)
+    noisy = NoisyEnvironment(environment, sigma, config.pushes, rng)
     try:
         result = rollout(
             noisy,

@@ -105,7 +105,13 @@ class LanguageModel(nn.Module):
     ) -> list[Float[Tensor, "batch tokens width"]]:
         """States after the embedding and after each layer; the last ones have passed the final norm."""
         if not self.is_fused:
-            states = self.body(inputs_embeds=embeddings, output_hidden_states=True, use_cache=False)
+            # No mask is the causal one to the fused kernel; to make one, transformers would wait for the device.
+            states = self.body(
+                inputs_embeds=embeddings,
+                attention_mask={"full_attention": None},
+                output_hidden_states=True,
+                use_cache=False,
+            )
             return list(states.hidden_states)
         positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
         cos, sin = self.body.rotary_emb(embeddings.float(), positions)

@@ -1,0 +1,184 @@
+"""Encoders, language model and projector from their publishers' files and from Prismatic's checkpoint."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models
+from transformers import (
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    Qwen2Config,
+    Qwen2Model,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
+
+from focusvla.errors import CheckpointError, ConfigurationError
+from focusvla.model.focusvla import FocusVLA
+from focusvla.model.weights import load_backbones, load_prismatic
+from focusvla.presets import mini_blind, paper_tiny
+from published_weights import filled, projector, qwen2, timm_transformer
+
+CONFIG = replace(
+    paper_tiny().model, language=replace(paper_tiny().model.language, vocabulary=("lift", "push"))
+)
+VOCABULARY_SIZE = 4
+
+
+@pytest.fixture
+def model() -> FocusVLA:
+    torch.manual_seed(0)
+    return FocusVLA(CONFIG)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    """What the Hub's repositories hold, at toy widths, written by transformers itself."""
+    torch.manual_seed(1)
+    vision, language = CONFIG.vision, CONFIG.language
+    made = {
+        "dinov2": Dinov2WithRegistersModel(
+            Dinov2WithRegistersConfig(
+                hidden_size=vision.dinov2.hidden_size,
+                num_hidden_layers=vision.dinov2.num_layers,
+                num_attention_heads=vision.dinov2.num_heads,
+                mlp_ratio=vision.dinov2.intermediate_size // vision.dinov2.hidden_size,
+                image_size=98,
+                patch_size=14,
+                num_register_tokens=4,
+            )
+        ),
+        "siglip": SiglipVisionModel(
+            SiglipVisionConfig(
+                hidden_size=vision.siglip.hidden_size,
+                num_hidden_layers=vision.siglip.num_layers,
+                num_attention_heads=vision.siglip.num_heads,
+                intermediate_size=vision.siglip.intermediate_size,
+                image_size=vision.image_size,
+                patch_size=14,
+            )
+        ),
+        "language": Qwen2Model(
+            Qwen2Config(
+                vocab_size=VOCABULARY_SIZE,
+                hidden_size=language.hidden_size,
+                intermediate_size=language.intermediate_size,
+                num_hidden_layers=language.num_layers,
+                num_attention_heads=language.num_heads,
+                num_key_value_heads=language.num_key_value_heads,
+            )
+        ),
+    }
+    for name, network in made.items():
+        network.save_pretrained(tmp_path / name)
+    Tokenizer(models.WordLevel({"?": 0}, unk_token="?")).save(str(tmp_path / "language" / "tokenizer.json"))
+    return {name: tmp_path / name for name in made}
+
+
+def test_published_backbones_load_and_see_what_the_published_networks_see(model, folders):
+    load_backbones(model, **folders)
+    theirs = Dinov2WithRegistersModel.from_pretrained(folders["dinov2"])
+    images = torch.randn(1, 3, 56, 56)
+    states = theirs(images, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(model.get_submodule("vision_encoder.dinov2")(images), states[2][:, 5:])
+    body = Qwen2Model.from_pretrained(folders["language"])
+    embeddings = torch.randn(1, 5, 32)
+    theirs_states = body(inputs_embeds=embeddings).last_hidden_state
+    assert not torch.allclose(model.language_model(embeddings)[-1], theirs_states)  # another rope_theta
+    body.rotary_emb.inv_freq.copy_(model.language_model.body.rotary_emb.inv_freq)
+    torch.testing.assert_close(
+        model.language_model(embeddings)[-1], body(inputs_embeds=embeddings).last_hidden_state
+    )
+
+
+def test_a_backbone_of_another_size_is_refused_and_nothing_is_loaded(model, folders):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match="of another shape: vision_encoder"):
+        load_backbones(
+            model, dinov2=folders["siglip"], siglip=folders["siglip"], language=folders["language"]
+        )
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_repository_that_cannot_be_had_says_what_to_do(model, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        CheckpointError, match=r"weights=nobody/nothing: expected a folder, a file or a Hub repository"
+    ):
+        load_backbones(model, dinov2="nobody/nothing")
+
+
+def test_a_model_without_these_encoders_is_named():
+    with pytest.raises(ConfigurationError, match=r"vision\.encoder: expected 'dinov2_siglip'.*got 'none'"):
+        load_backbones(FocusVLA(mini_blind().model))
+
+
+def prismatic(has_encoders: bool) -> dict:
+    groups = {
+        "projector": filled(projector(CONFIG, ("projector.0", "projector.2", "projector.4"))),
+        "llm_backbone": filled(qwen2(CONFIG, VOCABULARY_SIZE, "llm.")),
+    }
+    if has_encoders:
+        patches = CONFIG.vision.patches_per_camera
+        groups["vision_backbone"] = filled(
+            timm_transformer(CONFIG.vision.dinov2, patches, "gamma", "dino_featurizer.")
+            | timm_transformer(CONFIG.vision.siglip, patches, None, "siglip_featurizer.")
+        )
+    return {"model": groups}
+
+
+@pytest.mark.parametrize("has_encoders", [True, False])
+def test_prismatics_checkpoint_loads_with_and_without_encoders(model, tmp_path, has_encoders):
+    held = prismatic(has_encoders)
+    torch.save(held, tmp_path / "step.pt")
+    before = model.state_dict()["vision_encoder.dinov2.pos_embed"].clone()
+    load_prismatic(model, tmp_path / "step.pt")
+    loaded = model.state_dict()
+    groups = held["model"]
+    assert torch.equal(loaded["projector.fc2.base_layer.weight"], groups["projector"]["projector.2.weight"])
+    key = "layers.1.mlp.up_proj"
+    assert torch.equal(
+        loaded[f"language_model.body.{key}.base_layer.weight"],
+        groups["llm_backbone"][f"llm.model.{key}.weight"],
+    )
+    assert torch.equal(loaded["vision_encoder.dinov2.pos_embed"], before) == (not has_encoders)
+    if has_encoders:
+        name = "blocks.1.ls1.gamma"
+        theirs = groups["vision_backbone"][f"dino_featurizer.{name}"]
+        assert torch.equal(loaded[f"vision_encoder.dinov2.{name}"], theirs)
+
+
+def test_a_prismatic_checkpoint_that_does_not_fit_is_refused_whole(model, tmp_path):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    held = prismatic(True)
+    del held["model"]["vision_backbone"]["siglip_featurizer.blocks.0.mlp.fc1.bias"]
+    torch.save(held, tmp_path / "step.pt")
+    with pytest.raises(
+        CheckpointError, match=re.escape("missing: vision_encoder.siglip.blocks.0.mlp.fc1.bias")
+    ):
+        load_prismatic(model, tmp_path / "step.pt")
+    torch.save({"state": {}}, tmp_path / "step.pt")
+    with pytest.raises(CheckpointError, match=r"expected .*'projector', 'llm_backbone'"):
+        load_prismatic(model, tmp_path / "step.pt")
+    (tmp_path / "step.pt").write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match="expected a file of tensors alone"):
+        load_prismatic(model, tmp_path / "step.pt")
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_an_index_that_points_elsewhere_is_refused(tmp_path):
+    from focusvla.model.weights.files import read_safetensors
+
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../secret.safetensors"}}')
+    with pytest.raises(CheckpointError, match="expected names of files beside it"):
+        read_safetensors(tmp_path)
+    save_file({"a": torch.ones(1)}, tmp_path / "one.safetensors")
+    save_file({"b": torch.zeros(1)}, tmp_path / "two.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}'
+    )
+    assert sorted(read_safetensors(tmp_path)) == ["a", "b"]
