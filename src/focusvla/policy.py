@@ -15,6 +15,9 @@ from focusvla.config import ExperimentConfig, config_from_dict
 from focusvla.data.normalization import Statistics, action_normalizer, state_normalizer
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
 from focusvla.model.focusvla import FocusVLA
+from focusvla.model.language import WordTokenizer
+from focusvla.model.prompt import PromptTokenizer
+from focusvla.model.weights import load_tokenizer
 from focusvla.types import ModelInputs
 from focusvla_client import Observation, Spec
 
@@ -149,7 +152,19 @@ def load_policy(path: Path) -> FocusVLAPolicy:
             f"of another shape {reshaped}. Nothing has been loaded."
         )
     model.load_state_dict(tensors)
+    model.tokenizer = read_tokenizer(folder, model)
     return FocusVLAPolicy(model, spec, statistics, experiment)
+
+
+def read_tokenizer(folder: Path, model: FocusVLA) -> WordTokenizer | PromptTokenizer | None:
+    """The tokenizer that `model` needs: its own words, or the file in the checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    if model.config.language.tokenizer == "words":
+        return model.tokenizer
+    return load_tokenizer(folder)
 
 
 def read_experiment(folder: Path) -> ExperimentConfig:

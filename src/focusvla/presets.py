@@ -15,6 +15,7 @@ from focusvla.config import (
     TrainingConfig,
     TransformerConfig,
     VisionConfig,
+    WeightsConfig,
 )
 from focusvla.errors import require_known
 
@@ -126,6 +127,12 @@ def paper() -> ExperimentConfig:
             log_every=50,
             validate_every=5000,
             checkpoint_every=5000,
+        ),
+        weights=WeightsConfig(
+            dinov2="facebook/dinov2-with-registers-large",
+            siglip="google/siglip-so400m-patch14-224",
+            language="Qwen/Qwen2.5-0.5B",
+            vggt="facebook/VGGT-1B",
         ),
     )
 

@@ -7,6 +7,7 @@ import torch
 
 from focusvla.errors import ConfigurationError
 from focusvla.model.focusvla import FocusVLA, action_loss
+from focusvla.presets import paper_tiny, preset, with_policy_head
 from focusvla.types import ModelInputs
 
 
@@ -181,3 +182,86 @@ def test_a_wrong_image_type_or_channel_count_is_named(tiny_config, build, make_i
         ConfigurationError, match=r"inputs\.images: expected .*3 channels\), got \(1, 2, 16, 16, 4\)"
     ):
         model(replace(inputs, images=torch.zeros(1, 2, 16, 16, 4, dtype=torch.uint8)))
+
+
+def read_states(model: FocusVLA, inputs: ModelInputs) -> tuple[list, list]:
+    """All states of the language model, and what the first policy layer reads of patches and action queries."""
+    states, read = [], []
+    hooks = [
+        model.language_model.register_forward_hook(lambda module, args, output: states.extend(output)),
+        model.get_submodule("policy_head.blocks.0").register_forward_pre_hook(
+            lambda module, args: read.extend(args[1:3])
+        ),
+    ]
+    model(inputs)
+    for hook in hooks:
+        hook.remove()
+    return states, read
+
+
+@pytest.mark.parametrize("alignment", ["exact", "vla_adapter"])
+def test_states_are_read_where_they_are_or_one_too_early_as_the_reference_does(make_inputs, alignment):
+    torch.manual_seed(0)
+    config = with_policy_head(paper_tiny(), values="vlm").model
+    model = FocusVLA(replace(config, alignment=alignment))
+    inputs = make_inputs(model, "lift the cup", "push")
+    states, (action_queries, patches) = read_states(model, inputs)
+    first = 1 if alignment == "exact" else 0
+    assert torch.equal(patches, states[1][:, first : first + 32])
+    for sample, num_tokens in enumerate(inputs.token_mask.sum(dim=1).tolist()):
+        start = 32 + num_tokens - (alignment == "vla_adapter")
+        assert torch.equal(action_queries[sample, :8], states[1][sample, start : start + 8])
+
+
+def test_states_are_read_by_view(make_inputs):
+    torch.manual_seed(0)
+    model = FocusVLA(with_policy_head(paper_tiny(), values="vlm").model)
+    states, (_, patches) = read_states(model, make_inputs(model, "lift"))
+    assert patches.untyped_storage().data_ptr() == states[1].untyped_storage().data_ptr()
+
+
+def test_in_the_papers_sequence_patches_do_not_depend_on_the_instruction_but_the_selection_does(make_inputs):
+    torch.manual_seed(0)
+    model = FocusVLA(paper_tiny().model)
+    for name, parameter in model.named_parameters():  # at their initial size, words hardly matter
+        if name.startswith(("language_model", "action_queries")):
+            torch.nn.init.normal_(parameter, std=0.3)
+    kept = watch(model, "policy_head.blocks.2.attention_weights")
+    inputs = make_inputs(model, "lift the cup")
+    token_ids = inputs.token_ids.clone()
+    token_ids[:, 1:] = 0  # the first token stands before the patches, and is the same in every prompt
+    (states, _), (others, _) = (
+        read_states(model, given) for given in (inputs, replace(inputs, token_ids=token_ids))
+    )
+    assert all(torch.equal(a[:, :33], b[:, :33]) for a, b in zip(states, others, strict=True))
+    assert not torch.equal(kept[0] > 0, kept[1] > 0)
+
+
+def test_the_papers_model_gives_a_batch_what_it_gives_its_samples(make_inputs):
+    torch.manual_seed(0)
+    model = FocusVLA(paper_tiny().model)
+    inputs = make_inputs(model, "lift the cup", "push", "lift")
+    together = model(inputs)
+    for index, instruction in enumerate(["lift the cup", "push", "lift"]):
+        token_ids, token_mask = model.tokenize([instruction])
+        single = ModelInputs(
+            images=inputs.images[index : index + 1],
+            features=None,
+            token_ids=token_ids,
+            token_mask=token_mask,
+            state=inputs.state[index : index + 1],
+        )
+        torch.testing.assert_close(together[index : index + 1], model(single))
+
+
+def test_a_prompt_shorter_than_what_stands_before_the_patches_is_named(make_inputs):
+    model = FocusVLA(paper_tiny().model)
+    with pytest.raises(ConfigurationError, match="at least num_tokens_before_vision=1, got 0"):
+        model(make_inputs(model, ""))
+
+
+def test_a_model_without_its_tokenizer_says_where_to_get_it():
+    with torch.device("meta"):
+        model = FocusVLA(preset("paper").model)
+    with pytest.raises(ConfigurationError, match=r"'qwen2\.5' needs its files"):
+        model.tokenize(["lift"])

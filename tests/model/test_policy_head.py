@@ -109,3 +109,23 @@ def test_a_pooled_policy_sees_a_quarter_of_the_patches(tiny_config):
         [torch.randn(1, 8, 16)] * 2, [torch.randn(1, 2, 16)] * 2, torch.randn(1, 8, 6), torch.randn(1, 1, 16)
     )
     assert seen[0].shape == (1, 4, 5, 2)
+
+
+def test_two_cameras_swapped_with_their_positions_give_swapped_maps(tiny_config):
+    torch.manual_seed(0)
+    head = PolicyHead(tiny_config, raw_width=6)
+    seen = []
+    tap = head.get_submodule("blocks.1.attention_weights")
+    tap.register_forward_hook(lambda module, args, output: seen.append(output))
+    states, features = [torch.randn(1, 8, 16) for _ in range(2)], torch.randn(1, 8, 6)
+    others = [torch.randn(1, 2, 16)] * 2, torch.randn(1, 1, 16)
+    actions = head(states, others[0], features, others[1])
+
+    def swapped(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x[..., 4:, :], x[..., :4, :]], dim=-2)
+
+    assert head.raw_position is not None
+    head.raw_position.data = swapped(head.raw_position.data)
+    again = head([swapped(state) for state in states], others[0], swapped(features), others[1])
+    torch.testing.assert_close(again, actions)
+    torch.testing.assert_close(seen[1], torch.cat([seen[0][..., 4:], seen[0][..., :4]], dim=-1))

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from focusvla.config import ExperimentConfig
 from focusvla.errors import CheckpointError, ConfigurationError, DataError, StorageError
 from focusvla.policy import checkpoint_steps, load_policy
-from focusvla.presets import tiny
+from focusvla.presets import paper_tiny, tiny
 from focusvla.training.metrics import read_metrics
 from focusvla.training.trainer import train
 
@@ -34,6 +35,30 @@ def test_the_loss_falls_on_a_data_set_that_can_be_learned_by_heart(arm_source, t
     train(experiment, arm_source(), tmp_path / "run", cache_folder=tmp_path)
     found = losses(tmp_path / "run")
     assert sum(found[-5:]) < 0.7 * sum(found[:5])
+
+
+def test_the_paper_at_toy_widths_learns_through_its_adapters_and_keeps_its_pretrained_weights(
+    arm_source, tmp_path
+):
+    experiment = paper_tiny()
+    training = dataclasses.replace(
+        experiment.training, steps=60, learning_rate=3e-3, validation_share=0.0, checkpoint_every=30
+    )
+    experiment = dataclasses.replace(experiment, training=training)
+    train(experiment, arm_source(), tmp_path / "run", cache_folder=tmp_path)
+    found = losses(tmp_path / "run")
+    assert sum(found[-5:]) < 0.8 * sum(found[:5])
+    early, late = (
+        load_file(tmp_path / "run" / "checkpoints" / f"step-{step:08d}" / "model.safetensors")
+        for step in (30, 60)
+    )
+    changed = {name for name in early if not early[name].equal(late[name])}
+    assert {name for name in changed if name.startswith(("vision", "projector", "language"))} == {
+        name for name in early if "lora_" in name
+    }
+    assert "action_queries" in changed
+    policy = load_policy(tmp_path / "run")
+    assert policy.model.config.adapters.rank == 4
 
 
 def test_two_runs_of_a_seed_are_equal_and_another_seed_is_not(arm_source, tmp_path):
@@ -71,7 +96,7 @@ KILLED_RUN = """
 import dataclasses, sys, time
 from pathlib import Path
 from focusvla.data.memory import random_source
-from focusvla.presets import tiny
+from focusvla.presets import paper_tiny, tiny
 from focusvla.simulation.libero import libero_spec
 from focusvla.training.trainer import train
 

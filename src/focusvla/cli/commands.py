@@ -75,7 +75,8 @@ def train(
     Interrupted, the same command goes on from the newest checkpoint, with the losses of an undisturbed run.
 
     Args:
-        preset: `mini`, `mini_blind` (sees nothing, the baseline) or `tiny` (random weights, for tests).
+        preset: `mini`, `mini_blind` (sees nothing, the baseline), `tiny` (random weights, for tests), `paper` (downloads
+            its backbones), or one of its ablations and baselines: see `focusvla describe`.
         data: Folder of a LeRobot v3.0 data set.
         output: Folder of the run: metrics and checkpoints.
         cache: Folder for decoded frames and encoded features; beside the data set if not given.

@@ -11,8 +11,8 @@ PROMPT = (
     "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
     "<|im_start|>user\nWhat action should the robot take to {instruction}?<|im_end|>\n<|im_start|>assistant\n"
 )
-PADDING_ID = 151643
-"""`<|endoftext|>`."""
+PADDING_ID = 0
+"""Any token would do: padding comes last, where causal attention hides it."""
 
 
 class PromptTokenizer:

@@ -26,6 +26,7 @@ from focusvla.data.normalization import Statistics
 from focusvla.data.storage import explained_storage_errors, publish_folder
 from focusvla.errors import CheckpointError
 from focusvla.model.focusvla import FocusVLA
+from focusvla.model.prompt import PromptTokenizer
 from focusvla.policy import checkpoint_folder, checkpoint_step, checkpoint_steps
 from focusvla.training.optimization import WeightAverage
 from focusvla.versions import versions
@@ -65,6 +66,8 @@ def save_checkpoint(
             "versions": versions(),
         }.items():
             (partial / f"{name}.json").write_text(json.dumps(values, indent=2), "utf-8")
+        if isinstance(model.tokenizer, PromptTokenizer):
+            model.tokenizer.tokenizer.save(str(partial / "tokenizer.json"))
         (partial / "README.md").write_text(_model_card(experiment, spec, step), "utf-8")
     for older in checkpoint_steps(run):
         if older < step:

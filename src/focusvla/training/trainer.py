@@ -25,7 +25,8 @@ from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
 from focusvla.model.focusvla import FocusVLA, action_loss
 from focusvla.model.language import build_vocabulary
-from focusvla.policy import checkpoint_folder, checkpoint_steps
+from focusvla.model.weights import load_pretrained
+from focusvla.policy import checkpoint_folder, checkpoint_steps, read_tokenizer
 from focusvla.training.checkpoint import remove_unfinished, restore_training, save_checkpoint
 from focusvla.training.features import open_features
 from focusvla.training.metrics import MetricsLog
@@ -74,6 +75,11 @@ def train(
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     model = FocusVLA(experiment.model)
+    steps = checkpoint_steps(run)
+    if steps:
+        model.tokenizer = read_tokenizer(checkpoint_folder(run, steps[-1]), model)
+    else:
+        load_pretrained(model, experiment.weights)
     training_episodes, validation_episodes = split_episodes(
         source.num_episodes, config.validation_share, config.seed
     )
@@ -106,7 +112,7 @@ def train(
     average = WeightAverage((p for p in model.parameters() if p.requires_grad), config.ema_decay)
     optimizer = build_optimizer(model, config)
     first_step = 0
-    if steps := checkpoint_steps(run):
+    if steps:
         if steps[-1] >= config.steps:
             return checkpoint_folder(run, steps[-1])
         first_step = restore_training(checkpoint_folder(run, steps[-1]), model, average, optimizer)
@@ -171,6 +177,8 @@ def _require_fitting(model: ModelConfig, source: EpisodeSource) -> None:
 
 
 def _with_vocabulary(experiment: ExperimentConfig, source: EpisodeSource) -> ExperimentConfig:
+    if experiment.model.language.tokenizer != "words":
+        return experiment
     words = build_vocabulary(source.episode(index).instruction for index in range(source.num_episodes))
     language = dataclasses.replace(experiment.model.language, vocabulary=words)
     return dataclasses.replace(experiment, model=dataclasses.replace(experiment.model, language=language))
@@ -192,10 +200,10 @@ def _begin_run(run: Path, experiment: ExperimentConfig) -> None:
     except ValueError as error:
         raise CheckpointError(f"{file}: cannot be read ({error}). Remove {run} and start anew.") from error
     differing = [
-        f"{part}.{field}: {found[part].get(field)!r} there, {value!r} here"
-        for part in ("model", "training")
+        f"{part}.{field}: {found.get(part, {}).get(field)!r} there, {value!r} here"
+        for part in ("model", "training", "weights")
         for field, value in described[part].items()
-        if found[part].get(field) != value and field != "threads"
+        if found.get(part, {}).get(field) != value and field != "threads"
     ]
     if differing:
         raise ConfigurationError(

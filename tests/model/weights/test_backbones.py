@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
@@ -19,6 +19,7 @@ from transformers import (
 
 from focusvla.errors import CheckpointError, ConfigurationError
 from focusvla.model.focusvla import FocusVLA
+from focusvla.model.prompt import PROMPT
 from focusvla.model.weights import load_backbones, load_prismatic
 from focusvla.presets import mini_blind, paper_tiny
 from published_weights import filled, projector, qwen2, timm_transformer
@@ -109,12 +110,12 @@ def test_a_repository_that_cannot_be_had_says_what_to_do(model, monkeypatch):
     with pytest.raises(
         CheckpointError, match=r"weights=nobody/nothing: expected a folder, a file or a Hub repository"
     ):
-        load_backbones(model, dinov2="nobody/nothing")
+        load_backbones(model, "nobody/nothing", "nobody/nothing", "nobody/nothing")
 
 
 def test_a_model_without_these_encoders_is_named():
     with pytest.raises(ConfigurationError, match=r"vision\.encoder: expected 'dinov2_siglip'.*got 'none'"):
-        load_backbones(FocusVLA(mini_blind().model))
+        load_backbones(FocusVLA(mini_blind().model), "a", "b", "c")
 
 
 def prismatic(has_encoders: bool) -> dict:
@@ -182,3 +183,35 @@ def test_an_index_that_points_elsewhere_is_refused(tmp_path):
         '{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}'
     )
     assert sorted(read_safetensors(tmp_path)) == ["a", "b"]
+
+
+def test_a_run_starts_from_published_weights_and_keeps_the_tokenizer_with_its_checkpoint(
+    folders, arm_source, tmp_path
+):
+    from focusvla.config import WeightsConfig
+    from focusvla.policy import load_policy
+    from focusvla.training.trainer import train
+
+    letters = {character: index for index, character in enumerate(sorted(set(PROMPT)))}
+    tokenizer = Tokenizer(models.WordLevel(letters, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.save(str(folders["language"] / "tokenizer.json"))
+    network = Qwen2Model.from_pretrained(folders["language"])
+    network.resize_token_embeddings(len(letters))
+    network.save_pretrained(folders["language"])
+
+    experiment = paper_tiny()
+    language = replace(experiment.model.language, tokenizer="qwen2.5", vocabulary_size=len(letters))
+    experiment = replace(
+        experiment,
+        model=replace(experiment.model, language=language),
+        training=replace(experiment.training, steps=2, checkpoint_every=2),
+        weights=WeightsConfig(**{name: str(folder) for name, folder in folders.items()}),
+    )
+    train(experiment, arm_source(), tmp_path / "run", cache_folder=tmp_path)
+    policy = load_policy(tmp_path / "run")
+    theirs = network.state_dict()["layers.0.mlp.up_proj.weight"]
+    ours = policy.model.state_dict()["language_model.body.layers.0.mlp.up_proj.base_layer.weight"]
+    assert torch.equal(ours, theirs)
+    ids, _ = policy.model.tokenize(["lift"])
+    assert ids.shape[1] == len(PROMPT.format(instruction="lift"))

@@ -2,6 +2,7 @@
 
 from focusvla.model.weights.backbones import (
     load_backbones,
+    load_pretrained,
     load_prismatic,
     load_tokenizer,
     load_vggt,
@@ -10,6 +11,7 @@ from focusvla.model.weights.vla_adapter import load_vla_adapter_head, load_vla_a
 
 __all__ = [
     "load_backbones",
+    "load_pretrained",
     "load_prismatic",
     "load_tokenizer",
     "load_vggt",

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from focusvla.config import ModelConfig
+from focusvla.config import ModelConfig, WeightsConfig
 from focusvla.errors import CheckpointError, ConfigurationError
 from focusvla.model.focusvla import FocusVLA
 from focusvla.model.prompt import PromptTokenizer
@@ -24,11 +24,6 @@ from focusvla.model.weights.files import (
     read_safetensors,
     renamed,
 )
-
-DINOV2_ID = "facebook/dinov2-with-registers-large"
-SIGLIP_ID = "google/siglip-so400m-patch14-224"
-QWEN_ID = "Qwen/Qwen2.5-0.5B"
-VGGT_ID = "facebook/VGGT-1B"
 
 _TIMM_BLOCK = re.compile(r"blocks\.(\d+)\..+")
 _HUB_BLOCK = re.compile(r"encoder\.layers?\.(\d+)\.(.+)")
@@ -48,12 +43,21 @@ _HUB_OUTER = {
 _QKV = re.compile(r"(.+\.)(?:attention(?:\.attention)?|self_attn)\.(?:q_proj|query)\.(weight|bias)")
 
 
-def load_backbones(
-    model: FocusVLA,
-    dinov2: str | Path = DINOV2_ID,
-    siglip: str | Path = SIGLIP_ID,
-    language: str | Path = QWEN_ID,
-) -> None:
+def load_pretrained(model: FocusVLA, weights: WeightsConfig) -> None:
+    """Fill what `weights` names, and set the tokenizer.
+
+    Raises:
+        CheckpointError: something cannot be had, is damaged, or does not fit.
+    """
+    if weights.dinov2:
+        load_backbones(model, weights.dinov2, weights.siglip, weights.language)
+    if weights.prismatic:
+        load_prismatic(model, Path(weights.prismatic))
+    if weights.vggt and model.vggt is not None:
+        load_vggt(model, weights.vggt)
+
+
+def load_backbones(model: FocusVLA, dinov2: str | Path, siglip: str | Path, language: str | Path) -> None:
     """Fill encoder and language model from their publishers' files, and set the tokenizer; the projector stays random.
 
     Raises:
@@ -120,7 +124,7 @@ def load_prismatic(model: FocusVLA, checkpoint: Path) -> None:
     load_parts(model, parts, checkpoint)
 
 
-def load_vggt(model: FocusVLA, source: str | Path = VGGT_ID) -> None:
+def load_vggt(model: FocusVLA, source: str | Path) -> None:
     """Fill VGGT's aggregator from the released weights; its heads for cameras, depth, points and tracks are left out.
 
     Raises:
@@ -136,7 +140,7 @@ def load_vggt(model: FocusVLA, source: str | Path = VGGT_ID) -> None:
     )
 
 
-def load_tokenizer(source: str | Path = QWEN_ID) -> PromptTokenizer:
+def load_tokenizer(source: str | Path) -> PromptTokenizer:
     """Qwen2.5's tokenizer from a folder (`tokenizer.json`, or `vocab.json` and `merges.txt`) or from the Hub.
 
     Raises:

@@ -1,0 +1,35 @@
+"""Every configuration value and nothing else. Imports no torch, so that `focusvla --help` answers at once."""
+
+from focusvla.config.checks import config_from_dict
+from focusvla.config.model import (
+    DINOV2_LARGE,
+    SIGLIP_SO400M,
+    VGGT_1B,
+    AdapterConfig,
+    LanguageConfig,
+    ModelConfig,
+    PolicyHeadConfig,
+    TransformerConfig,
+    VisionConfig,
+)
+from focusvla.config.simulation import DemonstrationConfig, EvaluationConfig
+from focusvla.config.training import Augmentation, ExperimentConfig, TrainingConfig, WeightsConfig
+
+__all__ = [
+    "DINOV2_LARGE",
+    "SIGLIP_SO400M",
+    "VGGT_1B",
+    "AdapterConfig",
+    "Augmentation",
+    "DemonstrationConfig",
+    "EvaluationConfig",
+    "ExperimentConfig",
+    "LanguageConfig",
+    "ModelConfig",
+    "PolicyHeadConfig",
+    "TrainingConfig",
+    "TransformerConfig",
+    "VisionConfig",
+    "WeightsConfig",
+    "config_from_dict",
+]

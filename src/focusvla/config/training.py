@@ -1,0 +1,99 @@
+"""How a model learns."""
+
+from dataclasses import dataclass
+
+from focusvla.config.checks import require as _require
+from focusvla.config.model import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How training inputs are varied; zero turns a variation off."""
+
+    shift_pixels: int = 0
+    """Each camera's image is moved by up to this many pixels in x and in y, its border repeated."""
+    brightness: float = 0.0
+    """Added value is drawn from -brightness to +brightness, in units of the full range."""
+    contrast: float = 0.0
+    """Factor around the image's mean is drawn from 1 - contrast to 1 + contrast."""
+    saturation: float = 0.0
+    """Factor around each pixel's gray value is drawn from 1 - saturation to 1 + saturation."""
+
+    def __post_init__(self):
+        for field in ("shift_pixels", "brightness", "contrast", "saturation"):
+            _require(getattr(self, field) >= 0, f"augmentation.{field}", "0 or more", getattr(self, field))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a model learns from a data set."""
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    """Peak of the schedule: linear warm-up, then cosine to `final_learning_rate_share` of it."""
+    warmup_steps: int = 100
+    final_learning_rate_share: float = 0.02
+    weight_decay: float = 0.05
+    """Applied to matrices only, never to norms, biases and gates."""
+    max_gradient_norm: float = 1.0
+    ema_decay: float = 0.99
+    """Of the exponential moving average of weights that a checkpoint holds; 0 keeps the plain weights."""
+    seed: int = 0
+    frame_stride: int = 1
+    """Every which frame is a training sample, at least; rounded up to the data set's steps per picture. Actions are
+    used at full rate."""
+    validation_share: float = 0.05
+    """Share of whole episodes held out."""
+    state_noise: float = 0.02
+    """Standard deviation of the noise on normalized proprioception."""
+    augmented_copies: int = 2
+    """For a frozen encoder: how many augmented copies of each frame are encoded beside the original."""
+    augmentation: Augmentation = Augmentation(shift_pixels=6, brightness=0.05, contrast=0.15, saturation=0.1)
+    log_every: int = 10
+    """Steps between lines of metrics."""
+    validate_every: int = 200
+    checkpoint_every: int = 200
+    """Steps between checkpoints; the last step always makes one."""
+    threads: int = 0
+    """Threads of the CPU to use; 0 leaves the choice to torch."""
+
+    def __post_init__(self):
+        for field in ("steps", "batch_size", "learning_rate", "frame_stride", "log_every", "validate_every"):
+            _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
+        _require(self.checkpoint_every > 0, "checkpoint_every", "a positive number", self.checkpoint_every)
+        for field in ("warmup_steps", "weight_decay", "state_noise", "augmented_copies", "threads"):
+            _require(getattr(self, field) >= 0, field, "0 or more", getattr(self, field))
+        _require(0 <= self.ema_decay < 1, "ema_decay", "0 <= decay < 1", self.ema_decay)
+        _require(0 <= self.validation_share < 1, "validation_share", "0 <= share < 1", self.validation_share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsConfig:
+    """What the pretrained parts start from: Hub repositories, folders or files; empty means random."""
+
+    dinov2: str = ""
+    siglip: str = ""
+    language: str = ""
+    """A Qwen2.5 with its tokenizer."""
+    prismatic: str = ""
+    """A Prismatic `.pt` checkpoint, read after the others: projector and language model, perhaps encoders."""
+    vggt: str = ""
+
+    def __post_init__(self):
+        given = [bool(self.dinov2), bool(self.siglip), bool(self.language)]
+        _require(
+            all(given) or not any(given),
+            "weights",
+            "dinov2, siglip and language together",
+            (self.dinov2, self.siglip),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """A model and how it is trained: what a preset is."""
+
+    model: ModelConfig
+    training: TrainingConfig
+    weights: WeightsConfig = WeightsConfig()
