@@ -1,6 +1,11 @@
-"""A small data set that fits the `tiny` preset."""
+"""A small data set that fits the `tiny` preset, and one thread for models that small."""
 
+import os
 from collections.abc import Callable
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch is imported; two threads wait for each other far longer
 
 import pytest
 

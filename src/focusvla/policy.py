@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from focusvla.config import ExperimentConfig, config_from_dict
 from focusvla.data.normalization import Statistics, action_normalizer, state_normalizer
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
+from focusvla.model.adapters import merge_adapters
 from focusvla.model.focusvla import FocusVLA
 from focusvla.model.language import WordTokenizer
 from focusvla.model.prompt import PromptTokenizer
@@ -120,7 +121,7 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def load_policy(path: Path) -> FocusVLAPolicy:
-    """Load a checkpoint, or the newest one of a training run. Strict: every key must match.
+    """Load a checkpoint, or the newest one of a training run. Strict: every key must match; adapters are merged.
 
     Raises:
         CheckpointError: a file is missing or damaged, or keys are missing or unexpected, which are listed.
@@ -152,6 +153,7 @@ def load_policy(path: Path) -> FocusVLAPolicy:
             f"of another shape {reshaped}. Nothing has been loaded."
         )
     model.load_state_dict(tensors)
+    merge_adapters(model)
     model.tokenizer = read_tokenizer(folder, model)
     return FocusVLAPolicy(model, spec, statistics, experiment)
 

@@ -58,6 +58,7 @@ def test_help_imports_no_torch_and_no_simulator():
     [
         (("train", "minni", "--data", "d", "--output", "o"), "did you mean 'mini'"),
         (("train", "mini", "--data", "nowhere", "--output", "o"), "nowhere"),
+        (("train", "paper", "--data", "d", "--output", "o", "--weights.siglip", ""), "siglip and language together"),
         (("train", "mini", "--data", "d", "--output", "o", "--batch-size", "0"), "batch_size: expected a positive"),
         (("evaluate", "--checkpoint", "nowhere", "--output", "o"), "Train one with `focusvla train`"),
         (("evaluate", "--checkpoint", "x", "--output", "o", "--actions-per-inference", "0"), "actions_per_inference"),

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from focusvla.config import ExperimentConfig
@@ -57,8 +58,11 @@ def test_the_paper_at_toy_widths_learns_through_its_adapters_and_keeps_its_pretr
         name for name in early if "lora_" in name
     }
     assert "action_queries" in changed
-    policy = load_policy(tmp_path / "run")
-    assert policy.model.config.adapters.rank == 4
+    merged = load_policy(tmp_path / "run").model.state_dict()
+    assert not [name for name in merged if "lora_" in name]
+    key = "language_model.body.layers.0.mlp.up_proj"
+    base, a, b = (late[f"{key}.{part}.weight"] for part in ("base_layer", "lora_A.default", "lora_B.default"))
+    torch.testing.assert_close(merged[f"{key}.weight"], base + 2.0 * b @ a)
 
 
 def test_two_runs_of_a_seed_are_equal_and_another_seed_is_not(arm_source, tmp_path):

@@ -3,16 +3,16 @@
 Each is thin: it reads paths and configuration, calls the room that does the work, and shows progress.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from focusvla.cli.progress import bar
-from focusvla.config import DemonstrationConfig, EvaluationConfig, TrainingConfig
+from focusvla.config import DemonstrationConfig, EvaluationConfig
 
 _DEMONSTRATION, _EVALUATION = DemonstrationConfig(), EvaluationConfig()
 
@@ -58,7 +58,20 @@ class TrainingOverrides:
     """Threads of the CPU to use; 0 leaves the choice to torch."""
 
 
-_NO_OVERRIDES = TrainingOverrides()
+@dataclass(frozen=True, kw_only=True)
+class WeightsOverrides:
+    """Where pretrained weights come from, instead of where the preset says: folders, files or Hub repositories."""
+
+    dinov2: str | None = None
+    siglip: str | None = None
+    language: str | None = None
+    """A Qwen2.5 with its tokenizer."""
+    prismatic: str | None = None
+    """A Prismatic `.pt` checkpoint, read after the others."""
+    vggt: str | None = None
+
+
+_NO_OVERRIDES, _NO_WEIGHTS = TrainingOverrides(), WeightsOverrides()
 
 
 def train(
@@ -67,6 +80,7 @@ def train(
     output: Path,
     cache: Path | None = None,
     overrides: Annotated[TrainingOverrides, tyro.conf.arg(name="")] = _NO_OVERRIDES,
+    weights: WeightsOverrides = _NO_WEIGHTS,
 ) -> None:
     """Train a preset on a data set.
 
@@ -81,15 +95,21 @@ def train(
         output: Folder of the run: metrics and checkpoints.
         cache: Folder for decoded frames and encoded features; beside the data set if not given.
         overrides: What to change in the preset.
+        weights: What the pretrained parts start from.
     """
-    import dataclasses
-
     from focusvla.presets import preset as find_preset
 
     experiment = find_preset(preset)
-    given = {name: value for name, value in dataclasses.asdict(overrides).items() if value is not None}
-    training: TrainingConfig = dataclasses.replace(experiment.training, **given)
-    run_training(dataclasses.replace(experiment, training=training), data, output, cache)
+    experiment = replace(
+        experiment,
+        training=replace(experiment.training, **_given(overrides)),
+        weights=replace(experiment.weights, **_given(weights)),
+    )
+    run_training(experiment, data, output, cache)
+
+
+def _given(overrides: TrainingOverrides | WeightsOverrides) -> dict[str, Any]:
+    return {name: value for name, value in asdict(overrides).items() if value is not None}
 
 
 def run_training(experiment, data: Path, output: Path, cache: Path | None, label: str = "training") -> Path:

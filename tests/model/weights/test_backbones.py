@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     Dinov2WithRegistersConfig,
@@ -208,10 +208,9 @@ def test_a_run_starts_from_published_weights_and_keeps_the_tokenizer_with_its_ch
         training=replace(experiment.training, steps=2, checkpoint_every=2),
         weights=WeightsConfig(**{name: str(folder) for name, folder in folders.items()}),
     )
-    train(experiment, arm_source(), tmp_path / "run", cache_folder=tmp_path)
-    policy = load_policy(tmp_path / "run")
+    checkpoint = train(experiment, arm_source(), tmp_path / "run", cache_folder=tmp_path)
     theirs = network.state_dict()["layers.0.mlp.up_proj.weight"]
-    ours = policy.model.state_dict()["language_model.body.layers.0.mlp.up_proj.base_layer.weight"]
-    assert torch.equal(ours, theirs)
-    ids, _ = policy.model.tokenize(["lift"])
+    ours = load_file(checkpoint / "model.safetensors")
+    assert torch.equal(ours["language_model.body.layers.0.mlp.up_proj.base_layer.weight"], theirs)
+    ids, _ = load_policy(checkpoint).model.tokenize(["lift"])
     assert ids.shape[1] == len(PROMPT.format(instruction="lift"))
