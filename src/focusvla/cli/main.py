@@ -17,6 +17,7 @@ from focusvla.cli import commands
 from focusvla.cli.describe import describe
 from focusvla.cli.doctor import doctor
 from focusvla.cli.quickstart import quickstart
+from focusvla.cli.tables import compare, tables
 from focusvla.errors import FocusVLAError
 from focusvla_client import SpecMismatchError
 
@@ -26,6 +27,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": commands.train,
     "evaluate": commands.evaluate,
     "report": commands.report,
+    "tables": tables,
+    "compare": compare,
     "describe": describe,
     "doctor": doctor,
 }

@@ -1,0 +1,222 @@
+"""Tables like the paper's from results files, and whether two policies differ by more than chance.
+
+Results of different protocols never meet in one table.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from focusvla.errors import ConfigurationError
+from focusvla.evaluation.published import BY_SUITE, BY_TASK, PROTOCOL, SUITE_TITLES, SUITES
+from focusvla.evaluation.results import EpisodeResult, SuccessRate, success_rate
+
+Format = Literal["markdown", "latex", "csv"]
+Labeled = Mapping[str, Sequence[EpisodeResult]]
+"""Results by the name that a table shows; a preset's name also finds the paper's numbers."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measured success rate beside the paper's."""
+
+    rate: SuccessRate | None
+    """None where nothing was evaluated."""
+    paper_percent: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under a heading."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[Cell, ...]]
+
+
+def require_one_protocol(results: Labeled) -> str:
+    """The protocol that all results share.
+
+    Raises:
+        ConfigurationError: there are none, or they were made under several protocols or open-loop lengths; both are
+            named.
+    """
+    found = {
+        (result.protocol, result.actions_per_inference): name
+        for name, episodes in results.items()
+        for result in episodes
+    }
+    if not found:
+        raise ConfigurationError("results: expected at least one episode, got none. Run `focusvla evaluate`.")
+    if len(found) > 1:
+        listed = ", ".join(
+            f"{name} with {protocol}, {steps} actions an inference"
+            for (protocol, steps), name in found.items()
+        )
+        raise ConfigurationError(
+            f"results: expected one protocol in a table, got {listed}. Make a table of each."
+        )
+    return next(iter(found))[0]
+
+
+def table_by_suite(results: Labeled) -> Table:
+    """A row per policy, a column per suite and their mean (Tables 1 and 2)."""
+    protocol = require_one_protocol(results)
+    rows = {}
+    for name, episodes in results.items():
+        published = BY_SUITE.get(name) if protocol == PROTOCOL else None
+        rates = [_rate(episodes, suite=suite) for suite in SUITES]
+        cells = [Cell(rate, published[i] if published else None) for i, rate in enumerate(rates)]
+        rows[name] = (*cells, _mean(cells))
+    titles = (*SUITE_TITLES.values(), "Average")
+    return Table(f"Success by suite, {protocol}: percent (successes/episodes, Wilson 95 %)", titles, rows)
+
+
+def table_by_task(results: Sequence[EpisodeResult], name: str) -> Table:
+    """A row per suite, a column per task and their mean (Table 4)."""
+    protocol = require_one_protocol({name: results})
+    suites = [suite for suite in SUITES if any(result.suite == suite for result in results)]
+    suites += sorted({result.suite for result in results} - set(suites))
+    num_tasks = 1 + max(result.task for result in results)
+    rows = {}
+    for suite in suites:
+        published = BY_TASK.get(suite) if protocol == PROTOCOL and name in BY_SUITE else None
+        cells = [
+            Cell(
+                _rate(results, suite=suite, task=task),
+                published[task] if published and task < len(published) else None,
+            )
+            for task in range(num_tasks)
+        ]
+        rows[SUITE_TITLES.get(suite, suite)] = (*cells, _mean(cells))
+    columns = (*(str(task + 1) for task in range(num_tasks)), "Average")
+    return Table(
+        f"Success by task, {name}, {protocol}: percent (successes/episodes, Wilson 95 %)", columns, rows
+    )
+
+
+def _rate(results: Sequence[EpisodeResult], suite: str, task: int | None = None) -> SuccessRate | None:
+    chosen = [r for r in results if r.suite == suite and (task is None or r.task == task)]
+    return success_rate(chosen) if chosen else None
+
+
+def _mean(cells: Sequence[Cell]) -> Cell:
+    """All episodes together, which is the mean of the cells where these hold equally many; none if a cell is empty."""
+    published = [cell.paper_percent for cell in cells if cell.paper_percent is not None]
+    percent = _rounded(sum(published) / len(published)) if len(published) == len(cells) else None
+    rates = [cell.rate for cell in cells if cell.rate is not None]
+    if len(rates) < len(cells) or len({rate.episodes for rate in rates}) > 1:
+        return Cell(None, percent)
+    return Cell(SuccessRate(sum(r.successes for r in rates), sum(r.episodes for r in rates)), percent)
+
+
+def _rounded(percent: float) -> float:
+    """To one decimal place, halves up as the paper does: 93.55 is 93.6."""
+    return math.floor(10 * percent + 0.5 + 1e-9) / 10
+
+
+def render(table: Table, style: Format) -> str:
+    """The table as text; each cell is ours, and after a slash the paper's."""
+    lines = [["", *table.columns]]
+    lines += [[name, *(_text(cell) for cell in cells)] for name, cells in table.rows.items()]
+    if style == "csv":
+        return _csv(table)
+    if style == "markdown":
+        head, *body = ["| " + " | ".join(line) + " |" for line in lines]
+        return "\n".join([f"{table.title}; ours / paper", "", head, "|---" * len(lines[0]) + "|", *body])
+    escaped = [[cell.replace("_", r"\_").replace("%", r"\%") for cell in line] for line in lines]
+    head, *body = [" & ".join(line) + r" \\" for line in escaped]
+    caption = table.title.replace("_", r"\_").replace("%", r"\%")
+    return "\n".join(
+        [
+            r"\begin{tabular}{l" + "c" * len(table.columns) + "}",
+            rf"% {caption}; ours / paper",
+            r"\hline",
+            head,
+            r"\hline",
+            *body,
+            r"\hline",
+            r"\end{tabular}",
+        ]
+    )
+
+
+def _text(cell: Cell) -> str:
+    ours = "-"
+    if cell.rate is not None:
+        low, high = cell.rate.interval
+        counts = f"{cell.rate.successes}/{cell.rate.episodes}, {100 * low:.1f} to {100 * high:.1f}"
+        ours = f"{100 * cell.rate.rate:.1f} ({counts})"
+    return ours if cell.paper_percent is None else f"{ours} / {cell.paper_percent:g}"
+
+
+def _csv(table: Table) -> str:
+    """A line per cell, so that no number must be taken out of a text."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["row", "column", "successes", "episodes", "percent", "low_percent", "high_percent", "paper_percent"]
+    )
+    for name, cells in table.rows.items():
+        for column, cell in zip(table.columns, cells, strict=True):
+            ours: list[object] = [""] * 5
+            if cell.rate is not None:
+                low, high = (round(100 * bound, 2) for bound in cell.rate.interval)
+                ours = [cell.rate.successes, cell.rate.episodes, round(100 * cell.rate.rate, 2), low, high]
+            writer.writerow([name, column, *ours, "" if cell.paper_percent is None else cell.paper_percent])
+    return text.getvalue().rstrip("\n")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two policies on the same episodes."""
+
+    both: int
+    """Episodes that both solved."""
+    only_first: int
+    only_second: int
+    neither: int
+
+    @property
+    def p_value(self) -> float:
+        """Of the exact two-sided McNemar test: how often a fair coin would favor one policy as much as the episodes that
+        only one of them solved. 1 against 6 gives 0.125."""
+        discordant = self.only_first + self.only_second
+        tail = sum(math.comb(discordant, k) for k in range(min(self.only_first, self.only_second) + 1))
+        return min(1.0, 2 * tail / 2**discordant)
+
+    def __str__(self) -> str:
+        episodes = self.both + self.only_first + self.only_second + self.neither
+        verdict = "a difference" if self.p_value < 0.05 else "within chance: no difference can be claimed"
+        return (
+            f"{episodes} matched episodes: both {self.both}, only the first {self.only_first}, only the second "
+            f"{self.only_second}, neither {self.neither}; exact McNemar p = {self.p_value:.3g}, {verdict}"
+        )
+
+
+def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> Comparison:
+    """Match episodes by suite, task, trial and seed, and count who solved which.
+
+    Raises:
+        ConfigurationError: different protocols, or no episode in common.
+    """
+    require_one_protocol({"the first": first, "the second": second})
+    outcomes = [
+        {(r.suite, r.task, r.trial, r.seed): r.success for r in results} for results in (first, second)
+    ]
+    shared = outcomes[0].keys() & outcomes[1].keys()
+    if not shared:
+        raise ConfigurationError(
+            "results: expected episodes with the same suite, task, trial and seed, got none in common. "
+            "Evaluate both policies on the same tasks."
+        )
+    pairs = [(outcomes[0][key], outcomes[1][key]) for key in shared]
+    return Comparison(
+        both=pairs.count((True, True)),
+        only_first=pairs.count((True, False)),
+        only_second=pairs.count((False, True)),
+        neither=pairs.count((False, False)),
+    )

@@ -1,0 +1,131 @@
+"""Tables show what was measured and what the paper says, and nothing that was not."""
+
+from dataclasses import replace
+
+import pytest
+
+from focusvla.errors import ConfigurationError
+from focusvla.evaluation.published import BY_SUITE, BY_TASK
+from focusvla.evaluation.results import EpisodeResult, SuccessRate
+from focusvla.evaluation.tables import Cell, Comparison, compare, render, table_by_suite, table_by_task
+from focusvla.presets import PRESETS
+
+RESULT = EpisodeResult(
+    suite="libero_object",
+    task=0,
+    instruction="pick",
+    trial=0,
+    seed=0,
+    success=True,
+    steps=1,
+    inferences=1,
+    seconds=1.0,
+    protocol="libero_openvla",
+    policy="a",
+    actions_per_inference=8,
+    error="",
+    versions={},
+)
+
+
+def episodes(suite: str, outcomes: str, task: int = 0) -> list[EpisodeResult]:
+    """`outcomes` such as "110": a digit per trial."""
+    return [
+        replace(RESULT, suite=suite, task=task, trial=trial, success=outcome == "1")
+        for trial, outcome in enumerate(outcomes)
+    ]
+
+
+FOUR = [
+    *episodes("libero_spatial", "1111"),
+    *episodes("libero_object", "1110"),
+    *episodes("libero_goal", "1100"),
+    *episodes("libero_10", "1000"),
+]
+
+
+def test_a_preset_of_table_2_stands_beside_the_papers_numbers():
+    text = render(
+        table_by_suite({"paper_top_128": FOUR, "mine": episodes("libero_object", "10")}), "markdown"
+    )
+    title, _, head, _, preset, mine = text.splitlines()
+    assert title.startswith("Success by suite, libero_openvla")
+    assert head == "|  | Spatial | Object | Goal | Long | Average |"
+    assert preset.startswith(
+        "| paper_top_128 | 100.0 (4/4, 51.0 to 100.0) / 96.8 | 75.0 (3/4, 30.1 to 95.4) / 99 |"
+    )
+    assert preset.endswith("| 62.5 (10/16, 38.6 to 81.5) / 96.3 |")
+    assert mine == "| mine | - | 50.0 (1/2, 9.5 to 90.5) | - | - | - |"
+
+
+def test_a_mean_over_suites_with_different_numbers_of_episodes_is_not_made_up():
+    uneven = [*FOUR, *episodes("libero_goal", "1", task=1)]
+    assert table_by_suite({"mine": uneven}).rows["mine"][-1].rate is None
+
+
+def test_tasks_are_counted_from_one_as_the_paper_does():
+    results = [*episodes("libero_10", "11"), *episodes("libero_10", "10", task=8)]
+    table = table_by_task(results, "paper")
+    cells = table.rows["Long"]
+    assert table.columns[:9] == ("1", "2", "3", "4", "5", "6", "7", "8", "9")
+    assert cells[8] == Cell(SuccessRate(1, 2), 84.0)
+    assert cells[1].rate is None
+    assert table_by_task(results, "mine").rows["Long"][8].paper_percent is None
+
+
+def test_the_papers_numbers_belong_to_its_protocol():
+    wide = [replace(result, protocol="libero_wide") for result in FOUR]
+    assert all(cell.paper_percent is None for cell in table_by_suite({"paper": wide}).rows["paper"])
+
+
+def test_protocols_are_not_mixed_in_a_table():
+    wide = [replace(result, protocol="libero_wide") for result in FOUR]
+    with pytest.raises(ConfigurationError, match=r"got a with libero_openvla.*, b with libero_wide"):
+        table_by_suite({"a": FOUR, "b": wide})
+    with pytest.raises(ConfigurationError, match=r"8 actions an inference, .*4 actions an inference"):
+        table_by_suite({"a": FOUR, "b": [replace(result, actions_per_inference=4) for result in FOUR]})
+    with pytest.raises(ConfigurationError, match="expected at least one episode"):
+        table_by_suite({"a": []})
+
+
+def test_latex_and_csv_hold_the_same_numbers():
+    table = table_by_suite({"paper_top_128": FOUR})
+    latex = render(table, "latex")
+    assert latex.startswith(r"\begin{tabular}{lccccc}")
+    assert r"paper\_top\_128 & 100.0 (4/4, 51.0 to 100.0) / 96.8 &" in latex
+    assert latex.count(r"\\") == 2
+    lines = render(table, "csv").splitlines()
+    assert lines[0] == "row,column,successes,episodes,percent,low_percent,high_percent,paper_percent"
+    assert lines[2] == "paper_top_128,Object,3,4,75.0,30.06,95.44,99.0"
+    assert len(lines) == 6
+
+
+def test_published_rows_are_presets_and_their_means_are_those_of_the_paper():
+    assert set(BY_SUITE) <= set(PRESETS)
+    rows = table_by_suite(dict.fromkeys(BY_SUITE, FOUR)).rows
+    assert [cells[-1].paper_percent for cells in rows.values()] == [
+        93.6, 97.0, 96.3, 98.0, 97.8, 97.3, 97.1, 98.2, 98.4, 96.8, 98.7,
+    ]  # fmt: skip
+    for suite, row in BY_TASK.items():
+        index = ["libero_spatial", "libero_object", "libero_goal", "libero_10"].index(suite)
+        assert sum(row) / 10 == pytest.approx(BY_SUITE["paper"][index], abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p"),
+    [(0, 0, 1.0), (5, 5, 1.0), (1, 6, 0.125), (0, 6, 0.03125), (10, 2, 0.03857)],
+)
+def test_the_test_is_mcnemars_exact_one(only_first, only_second, p):
+    """Expected values: scipy 1.17 `binomtest(min(b, c), b + c, 0.5).pvalue`."""
+    assert Comparison(3, only_first, only_second, 2).p_value == pytest.approx(p, abs=1e-5)
+
+
+def test_episodes_are_matched_by_where_they_began_and_chance_is_called_chance():
+    first, second = episodes("libero_object", "1110"), episodes("libero_object", "10011")
+    comparison = compare(first, second)
+    assert comparison == Comparison(both=1, only_first=2, only_second=1, neither=0)
+    assert "4 matched episodes" in str(comparison)
+    assert "no difference can be claimed" in str(comparison)
+    assert ", a difference" in str(Comparison(0, 9, 0, 0))
+    with pytest.raises(ConfigurationError, match="none in common"):
+        compare(first, [replace(result, seed=5) for result in second])
