@@ -35,7 +35,18 @@ def data_set(arm_source, tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    ["quickstart", "demonstrate", "train", "evaluate", "report", "tables", "compare", "describe", "doctor"],
+    [
+        "quickstart",
+        "demonstrate",
+        "train",
+        "evaluate",
+        "replay",
+        "report",
+        "tables",
+        "compare",
+        "describe",
+        "doctor",
+    ],
 )
 def test_help_of_every_command_opens_with_what_it_does_and_an_example(command, capsys):
     assert run(command, "--help") == 0

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from focusvla.cli.progress import bar
 from focusvla.config import DemonstrationConfig, EvaluationConfig
+from focusvla.errors import DataError
 
 _DEMONSTRATION, _EVALUATION = DemonstrationConfig(), EvaluationConfig()
 
@@ -190,6 +191,42 @@ def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, lab
     if broken:
         _print(f"{broken} episode(s) broke; their tracebacks are in {output / 'results.jsonl'}")
     return results
+
+
+def replay(data: Path, episodes: int = 0, workers: int = 0) -> None:
+    """Play undisturbed demonstrations back through the evaluation, to check the conventions.
+
+    Example: focusvla replay --data data/object --episodes 20
+
+    At least 95 % must succeed again; record them with `focusvla demonstrate --noise 0 --no-pushes`.
+
+    Args:
+        data: Folder of a data set that `focusvla demonstrate` recorded.
+        episodes: How many, from the first on; 0 means all.
+        workers: Simulating processes; 0 means one per core.
+    """
+    from focusvla.evaluation.replay import replay as run
+    from focusvla.evaluation.results import SuccessRate
+
+    with bar("replay") as shown:
+        results = run(data, episodes, workers, lambda done, total, result: shown.update(done, total, ""))
+    table = Table("task", "succeeded again", "greatest difference of states", "mean difference of pictures")
+    for task in sorted({result.task for result in results}):
+        of_task = [result for result in results if result.task == task]
+        table.add_row(
+            str(task),
+            f"{sum(result.success for result in of_task)}/{len(of_task)}",
+            f"{max(result.state_difference for result in of_task):.2g}",
+            f"{max(result.picture_difference for result in of_task):.1f} of 255",
+        )
+    _print(table)
+    rate = SuccessRate(sum(result.success for result in results), len(results))
+    if rate.rate < 0.95:
+        raise DataError(
+            f"data={data}: expected at least 95 % of the demonstrations to succeed again, got {rate}. A convention "
+            "differs between their recording and this evaluation: compare the columns above."
+        )
+    _print(f"replayed: {rate}")
 
 
 def report(

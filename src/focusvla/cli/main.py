@@ -26,6 +26,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "demonstrate": commands.demonstrate,
     "train": commands.train,
     "evaluate": commands.evaluate,
+    "replay": commands.replay,
     "report": commands.report,
     "tables": tables,
     "compare": compare,

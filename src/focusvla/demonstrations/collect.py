@@ -219,7 +219,8 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
             "task": task,
             "attempt": number,
             "start": asdict(start),
-            "noise": sigma,
+            "noise": float(sigma),
+            "pushes": config.pushes,
             "mesh_cell_meters": config.mesh_cell_meters,
         },
     )

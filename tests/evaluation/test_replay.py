@@ -1,0 +1,65 @@
+"""A demonstration succeeds again, to the last bit, and one whose conventions were broken does not."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from focusvla.config import DemonstrationConfig
+from focusvla.errors import ConfigurationError
+from focusvla.evaluation.replay import RecordedActions, replay
+from focusvla_client import Observation
+
+CONFIG = DemonstrationConfig(
+    tasks=(2,), episodes_per_task=1, image_size=64, noise=0.0, pushes=False, steps_per_picture=8, workers=1
+)
+
+
+def test_recorded_actions_come_eight_at_a_time_and_end():
+    policy = RecordedActions(np.arange(70.0).reshape(10, 7), ("image",))
+    observation = Observation({}, np.zeros(8, np.float32), "")
+    assert [len(policy.infer(observation)) for _ in range(3)] == [8, 2, 0]
+    policy.reset()
+    assert policy.infer(observation)[0, 0] == 0
+
+
+@pytest.mark.simulator
+@pytest.mark.slow
+def test_a_demonstration_succeeds_again_and_with_the_gripper_reversed_it_does_not(tmp_path):
+    from focusvla.demonstrations.collect import collect_demonstrations
+
+    data = tmp_path / "data"
+    collect_demonstrations(CONFIG, data)
+    (result,) = replay(data, workers=1)
+    assert result.success
+    assert result.steps == result.recorded_steps
+    assert result.state_difference == 0.0
+    assert result.picture_difference < 3.0  # the video's compression
+
+    file = next(data.glob("data/*/*.parquet"))
+    table = pq.read_table(file)
+    actions = np.array(table["action"].to_pylist(), np.float32)
+    actions[:, 6] *= -1
+    reversed_ = pa.FixedSizeListArray.from_arrays(pa.array(actions.reshape(-1)), 7)
+    pq.write_table(table.set_column(table.schema.get_field_index("action"), "action", reversed_), file)
+    (broken,) = replay(data, workers=1)
+    assert not broken.success
+
+
+@pytest.mark.simulator
+@pytest.mark.slow
+def test_disturbed_demonstrations_are_not_replayed(tmp_path):
+    from focusvla.demonstrations.collect import collect_demonstrations
+
+    collect_demonstrations(dataclasses.replace(CONFIG, pushes=True), tmp_path / "data")
+    with pytest.raises(ConfigurationError, match="expected undisturbed demonstrations, got none among 1"):
+        replay(tmp_path / "data")
+    episodes = next((tmp_path / "data").glob("meta/episodes/*/*.parquet"))
+    table = pq.read_table(episodes)
+    column = pa.array([json.dumps({})])
+    pq.write_table(table.set_column(table.schema.get_field_index("metadata"), "metadata", column), episodes)
+    with pytest.raises(ConfigurationError, match="expected episodes that say where they began"):
+        replay(tmp_path / "data")
