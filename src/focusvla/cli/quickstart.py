@@ -30,8 +30,8 @@ matter."""
 def quickstart(
     output: Path = Path("runs/quickstart"),
     tasks: tuple[int, ...] = TASKS,
-    episodes_per_task: int = 70,
-    steps: int = 1400,
+    episodes_per_task: int = 80,
+    steps: int = 1800,
     trials: int = 10,
 ) -> None:
     """Everything once, on this machine: demonstrations, two policies, three evaluations, a report page.
