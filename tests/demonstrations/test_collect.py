@@ -133,3 +133,7 @@ def test_a_folder_that_cannot_be_written_and_a_suite_without_expert_are_named(tm
         collect_demonstrations(CONFIG, Path("/proc/data"))
     with pytest.raises(ConfigurationError, match="has no scripted expert"):
         collect_demonstrations(dataclasses.replace(CONFIG, suite="libero_goal"), tmp_path / "goal")
+    with pytest.raises(
+        ConfigurationError, match=r"displacement_meters=0\.08: expected 0 with suite 'libero_spatial'"
+    ):
+        collect_demonstrations(dataclasses.replace(CONFIG, suite="libero_spatial"), tmp_path / "spatial")

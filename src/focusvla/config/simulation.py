@@ -18,7 +18,7 @@ class DemonstrationConfig:
     seed: int = 0
     """All randomness of attempt n at a task is a function of this seed, the task and n."""
     displacement_meters: float = 0.08
-    """The target is moved by up to this much along x and y each."""
+    """The target is moved by up to this much along x and y each; 0 for suites whose objects stand on and in others."""
     undisplaced_share: float = 0.0
     """Share of the attempts whose target stays where the reset leaves it."""
     arm_displacement_meters: float = 0.08

@@ -27,7 +27,7 @@ from focusvla.config import DemonstrationConfig
 from focusvla.data.lerobot_writer import assemble_dataset
 from focusvla.data.shards import read_shard_index, write_episode_shard
 from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
-from focusvla.demonstrations.experts import ScriptedExpert
+from focusvla.demonstrations.experts import ScriptedExpert, require_scripted
 from focusvla.demonstrations.noise import NoisyEnvironment
 from focusvla.errors import ConfigurationError, StorageError
 from focusvla.simulation.libero import CAMERAS, LiberoStart, libero_spec, libero_task, only_environment
@@ -90,6 +90,7 @@ def collect_demonstrations(
         raise StorageError(
             f"output={output}: exists already and is not this collection. Choose another folder."
         )
+    require_solvable(config)
     instructions = {task: libero_task(config.suite, task).instruction for task in config.tasks}
     _open_staging(staging, described)
     ledger = _Ledger.read(staging, config)
@@ -225,6 +226,19 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
         },
     )
     return Attempt(task, number, True, result.steps, "", time.monotonic() - began)
+
+
+def require_solvable(config: DemonstrationConfig) -> None:
+    """
+    Raises:
+        ConfigurationError: no script for the suite, or targets are to be displaced that stand on or in something.
+    """
+    require_scripted(config.suite)
+    if config.displacement_meters > 0 and config.suite != "libero_object":
+        raise ConfigurationError(
+            f"displacement_meters={config.displacement_meters}: expected 0 with suite {config.suite!r}, whose objects "
+            "stand on and in others. Add --displacement-meters 0."
+        )
 
 
 def _undisplaced(config: DemonstrationConfig, number: int) -> bool:

@@ -8,6 +8,8 @@ from jaxtyping import Float
 
 from focusvla.simulation.rendering import load_mujoco
 
+_COLLISION_GROUP, _VISUAL_GROUP = 0, 1
+
 
 class LiberoScene:
     """Geometry queries on a live simulation. Lengths in meters, world frame: x away from the robot, z up."""
@@ -34,6 +36,11 @@ class LiberoScene:
     def object_names(self) -> list[str]:
         """Everything movable."""
         return list(self._environment.objects_dict)
+
+    @property
+    def fixture_names(self) -> list[str]:
+        """Cabinets, stoves and the like; floors and tables, on which everything stands, are left out."""
+        return [name for name in self._environment.fixtures_dict if not name.endswith(("floor", "table"))]
 
     @property
     def robot_base(self) -> Float[np.ndarray, "3"]:
@@ -70,18 +77,30 @@ class LiberoScene:
         self.data.qpos[address : address + 2] = xy
         mujoco.mj_forward(self.model, self.data)
 
+    def obstacle_points(self, name: str) -> Float[np.ndarray, "points 3"]:
+        """Points on everything that a hand may bump into on its way to `name`: other objects as they look, fixtures as
+        they collide."""
+        clouds = [self.surface_points(other, 2000) for other in self.object_names if other != name]
+        clouds += [self._points(fixture, _COLLISION_GROUP, 2000) for fixture in self.fixture_names]
+        return np.concatenate([*clouds, np.zeros((0, 3))])
+
     def surface_points(self, name: str, max_points_per_mesh: int = 6000) -> Float[np.ndarray, "points 3"]:
         """Points on the visible surface of an object: mesh vertices, box and cylinder corners."""
+        return self._points(name, _VISUAL_GROUP, max_points_per_mesh)
+
+    def _points(self, name: str, group: int, max_points_per_mesh: int) -> Float[np.ndarray, "points 3"]:
         mujoco = load_mujoco()
         root = self._environment.obj_body_id[name]
         clouds = []
         for geom in range(self.model.ngeom):
-            if self.model.geom_group[geom] != 1 or not self._belongs(self.model.geom_bodyid[geom], root):
+            if self.model.geom_group[geom] != group or not self._belongs(self.model.geom_bodyid[geom], root):
                 continue
             if self.model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_MESH:
                 mesh = self.model.geom_dataid[geom]
                 first, count = self.model.mesh_vertadr[mesh], self.model.mesh_vertnum[mesh]
                 points = self.model.mesh_vert[first : first + count : max(1, count // max_points_per_mesh)]
+            elif self.model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_BOX and group == _COLLISION_GROUP:
+                points = _box_surface(self.model.geom_size[geom])
             else:
                 half = self.model.geom_size[geom].copy()
                 if self.model.geom_type[geom] != mujoco.mjtGeom.mjGEOM_BOX:
@@ -95,3 +114,10 @@ class LiberoScene:
         while body not in (0, root):
             body = self._parents[body]
         return body == root
+
+
+def _box_surface(half: Float[np.ndarray, "3"], spacing: float = 0.008) -> Float[np.ndarray, "points 3"]:
+    """Points on the faces of a box, at most `spacing` meters apart, so that nothing thin slips between them."""
+    steps = [np.linspace(-1, 1, max(2, 1 + int(np.ceil(2 * length / spacing)))) for length in half]
+    grid = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    return grid[(np.abs(grid) == 1).any(axis=1)] * half

@@ -1,0 +1,57 @@
+"""Experts solve fresh resets of the tasks they are written for, and the resets are the benchmark's."""
+
+import numpy as np
+import pytest
+
+from focusvla_client import rollout
+
+pytestmark = [pytest.mark.simulator, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def on_the_stove():
+    """Spatial task 7: the bowl stands on the stove, which each reset places anew."""
+    from focusvla.simulation.libero import LiberoEnvironment, libero_task
+
+    environment = LiberoEnvironment(libero_task("libero_spatial", 7), 64, mesh_cell_meters=0.008)
+    yield environment
+    environment.close()
+
+
+def test_what_stands_on_a_fixture_is_placed_on_it_at_every_reset(on_the_stove):
+    from focusvla.simulation.libero import LiberoStart
+
+    scene, offsets, places = on_the_stove.scene, [], []
+    for seed in range(3):
+        on_the_stove.reset(LiberoStart(init_state=None, seed=seed))
+        places.append(scene.object_position("flat_stove_1"))
+        offsets.append(scene.object_position(scene.target) - places[-1])
+    assert np.ptp(places, axis=0)[:2].max() > 0.003  # the stove was moved, and the bowl with it
+    np.testing.assert_allclose(offsets, np.tile([0.14, 0.0, 0.021], (3, 1)), atol=0.02)
+
+
+def test_pictures_with_simplified_meshes_show_fixtures_where_they_are(on_the_stove):
+    from focusvla.simulation.libero import LiberoStart
+
+    on_the_stove.reset(LiberoStart(init_state=None, seed=5))
+    body = on_the_stove.scene.model.body("flat_stove_1_main").id
+    np.testing.assert_array_equal(
+        on_the_stove._drawn_model.body_pos[body], on_the_stove.scene.model.body_pos[body]
+    )
+
+
+def test_the_expert_pinches_the_bowls_rim_and_sets_it_on_the_plate(on_the_stove):
+    from focusvla.demonstrations.experts import ScriptedExpert
+    from focusvla.simulation.libero import LiberoStart
+
+    for seed in range(3):
+        played = rollout(
+            on_the_stove,
+            ScriptedExpert(on_the_stove),
+            LiberoStart(init_state=None, seed=seed),
+            max_steps=220,
+            actions_per_inference=1,
+            stop_on_success=False,
+        )
+        assert played.success, seed
+        assert on_the_stove.scene.gripper_position[2] > 1.0  # let go and withdrawn
