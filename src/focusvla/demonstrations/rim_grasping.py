@@ -57,7 +57,7 @@ def plan_rim_grasp(
         yaw = float(np.arctan2(across[1], across[0]) % np.pi - np.pi / 2)
         for inward in _INWARD:
             position = np.array([*(rim[:2] - inward * across), rim[2] - _BELOW_RIM])
-            cost = 0.012 * abs(yaw) + 0.6 * (inward - _INWARD[0]) - (2.0 * rim[2] if leans else 0.0)
+            cost = 0.012 * abs(yaw) + 0.6 * (inward - _INWARD[0]) - (5.0 * rim[2] if leans else 0.0)
             carried = position[:2] - origin[:2] + destination
             reach = max(np.linalg.norm(place - scene.robot_base[:2]) for place in (position[:2], carried))
             cost += 2.0 * max(0.0, float(reach) - _REACH)
