@@ -38,7 +38,7 @@ def quickstart(
 
     Example: focusvla quickstart
 
-    Took 26 minutes on two shared cores and downloads nothing. Interrupted, the same command goes on where it
+    Takes about 20 minutes on two cores and downloads nothing. Interrupted, the same command goes on where it
     stopped.
 
     Args:
