@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--suite", nargs="+", default=["libero_object", "libero_spatial"])
+    parser.add_argument("--suite", nargs="+", default=["libero_object", "libero_spatial", "libero_goal"])
     parser.add_argument("--resets", type=int, default=20)
     parser.add_argument("--quick", action="store_true", help="two tasks a suite, three resets each")
     arguments = parser.parse_args()

@@ -55,3 +55,37 @@ def test_the_expert_pinches_the_bowls_rim_and_sets_it_on_the_plate(on_the_stove)
         )
         assert played.success, seed
         assert on_the_stove.scene.gripper_position[2] > 1.0  # let go and withdrawn
+
+
+@pytest.mark.parametrize(
+    ("task", "seed"),
+    [(0, 1000), (3, 1001), (6, 1002), (7, 1003)],
+    ids=["opens a drawer", "puts a bowl into it", "puts one thing into another", "turns a knob"],
+)
+def test_the_expert_makes_each_kind_of_goal_true(task, seed):
+    from focusvla.demonstrations.experts import ScriptedExpert
+    from focusvla.simulation.libero import LiberoStart, only_environment
+
+    environment = only_environment("libero_goal", task, 64, mesh_cell_meters=0.008)
+    played = rollout(
+        environment,
+        ScriptedExpert(environment),
+        LiberoStart(init_state=None, seed=seed),
+        max_steps=400,
+        actions_per_inference=1,
+        stop_on_success=False,
+    )
+    assert played.success
+    assert played.steps < 400
+
+
+def test_a_task_about_no_movable_object_has_no_target_to_displace():
+    from focusvla.errors import ConfigurationError
+    from focusvla.simulation.libero import LiberoStart, only_environment
+
+    environment = only_environment("libero_goal", 7, 64, mesh_cell_meters=0.008)
+    assert environment.scene.target is None
+    with pytest.raises(
+        ConfigurationError, match="expected 0 for 'turn_on_the_stove', which is about no movable object"
+    ):
+        environment.reset(LiberoStart(init_state=0, displacement_meters=0.05))

@@ -8,7 +8,18 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float32
 
-from focusvla.demonstrations.skills import Actions, pick, pick_by_rim, place_in_basket, place_on
+from focusvla.demonstrations.skills import (
+    OPEN,
+    Actions,
+    drag_by_rim,
+    move_to,
+    open_drawer,
+    pick,
+    pick_by_rim,
+    place_at,
+    place_in_basket,
+    turn_knob,
+)
 from focusvla.errors import ConfigurationError
 from focusvla.simulation.libero import LiberoEnvironment
 from focusvla.simulation.libero_scene import LiberoScene
@@ -21,16 +32,56 @@ def _put_into_basket(scene: LiberoScene) -> Actions:
     yield from place_in_basket(scene, target, "basket_1", region, yaw)
 
 
-def _put_bowl_on_plate(scene: LiberoScene) -> Actions:
-    _, bowl, plate = scene.goal[0]
-    destination = scene.object_position(plate)[:2]
-    yaw = yield from pick_by_rim(scene, bowl, destination)
-    yield from place_on(scene, bowl, plate, yaw)
+def _fulfill_goals(scene: LiberoScene) -> Actions:
+    """Make the predicates of the goal true, one after the other."""
+    for predicate, *arguments in scene.goal:
+        if predicate == "open":
+            yield from open_drawer(scene, arguments[0])
+        elif predicate == "turnon":
+            yield from turn_knob(scene, arguments[0])
+        elif predicate == "in" and "cabinet" in arguments[1]:
+            yield from _put_into_drawer(scene, *arguments)
+        elif arguments[0].startswith("plate"):
+            yield from drag_by_rim(scene, arguments[0], scene.site_position(arguments[1])[:2])
+        else:
+            yield from _put(scene, *arguments)
+
+
+def _put(scene: LiberoScene, name: str, place: str) -> Actions:
+    """Pick `name` up in the way it can be and put it on an object, or on a named region of a fixture."""
+    on_object = place in scene.object_names
+    position = scene.object_position(place) if on_object else scene.site_position(place)
+    position = position + np.array([0.0, 0.0, _ABOVE.get(place.split("_1")[0] if on_object else place, 0.0)])
+    if "bowl" in name:
+        yaw = yield from pick_by_rim(scene, name, position[:2])
+        yield from place_at(scene, name, position, yaw)
+    else:
+        tall = "bottle" in name
+        yaw = yield from pick(scene, name, lift_height=1.25 if tall else 1.1, depth=0.045 if tall else 0.03)
+        yield from place_at(scene, name, position, yaw, drop=0.002 if tall else 0.01)
+
+
+def _put_into_drawer(scene: LiberoScene, name: str, region: str) -> Actions:
+    """Open the drawer and put a bowl into it."""
+    yield from open_drawer(scene, region)
+    yield from move_to(
+        scene, np.array([-0.2, 0.1, 1.2]), 0.0, OPEN, tolerance=0.04, angle_tolerance=0.3, max_steps=60
+    )
+    inside = scene.site_position(region)
+    yaw = yield from pick_by_rim(scene, name, inside[:2], aside=_BESIDE_DRAWER)
+    yield from place_at(scene, name, np.array([*inside[:2], 1.075]), yaw, clearance=0.085)
+
+
+_BESIDE_DRAWER = np.array([-0.09, 0.04])
+"""Meters from a bowl to where the hand passes an open drawer."""
+_ABOVE = {"plate": 0.006, "akita_black_bowl": 0.03, "flat_stove_1_cook_region": 0.025}
+"""Meters from the origin of what something is put on up to where it stands; 0 for the others."""
 
 
 _SCRIPTS: dict[str, Callable[[LiberoScene], Actions]] = {
     "libero_object": _put_into_basket,
-    "libero_spatial": _put_bowl_on_plate,
+    "libero_spatial": _fulfill_goals,
+    "libero_goal": _fulfill_goals,
 }
 
 

@@ -207,15 +207,25 @@ class LiberoEnvironment:
             self._reset_physics(start, seed)
             target = self.scene.target
             if start.displacement_meters > 0:
-                place = self._free_place(start.displacement_meters, rng)
-                self.scene.move_object(target, place)
-            before, upright = self.scene.object_position(target), self.scene.object_rotation(target)
+                if target is None:
+                    raise ConfigurationError(
+                        f"displacement_meters={start.displacement_meters}: expected 0 for {self.task.name!r}, which is "
+                        "about no movable object."
+                    )
+                self.scene.move_object(target, self._free_place(target, start.displacement_meters, rng))
+            before = {name: self.scene.object_position(name) for name in self.scene.object_names}
+            upright = self.scene.object_rotation(target) if target else np.eye(3)
             for _ in range(start.settle_steps):
                 self.apply(HOLD_ACTION)
-            moved = self.scene.object_position(target) - before
-            tilt = np.abs(self.scene.object_rotation(target) - upright).max()
-            stands = start.displacement_meters == 0 or (np.linalg.norm(moved[:2]) < 0.01 and tilt < 0.1)
-            fell = start.init_state is None and moved[2] < -_FALL_METERS
+            stands = True
+            if start.displacement_meters > 0 and target is not None:
+                drift = np.linalg.norm((self.scene.object_position(target) - before[target])[:2])
+                tilt = np.abs(self.scene.object_rotation(target) - upright).max()
+                stands = bool(drift < 0.01 and tilt < 0.1)
+            fell = start.init_state is None and any(
+                self.scene.object_position(name)[2] < height[2] - _FALL_METERS
+                for name, height in before.items()
+            )
             if stands and not fell:
                 self._displace_arm(start.arm_displacement_meters, rng)
                 return
@@ -260,10 +270,10 @@ class LiberoEnvironment:
             ):
                 values[body] = np.fromstring(element.get(attribute, default), sep=" ")
 
-    def _free_place(self, reach: float, rng: np.random.Generator) -> Float[np.ndarray, "2"]:
-        """Where the target touches nothing, at most `reach` from where it is, and the arm can take it."""
+    def _free_place(self, target: str, reach: float, rng: np.random.Generator) -> Float[np.ndarray, "2"]:
+        """Where `target` touches nothing, at most `reach` from where it is, and the arm can take it."""
         scene = self.scene
-        center = scene.object_position(scene.target)[:2]
+        center = scene.object_position(target)[:2]
         radii = {}
         for name in scene.object_names:
             points = scene.surface_points(name, 500)[:, :2]
@@ -271,15 +281,14 @@ class LiberoEnvironment:
         for _ in range(1000):
             place = center + rng.uniform(-reach, reach, 2)
             free = all(
-                np.linalg.norm(place - scene.object_position(name)[:2])
-                > radii[name] + radii[scene.target] + 0.01
+                np.linalg.norm(place - scene.object_position(name)[:2]) > radii[name] + radii[target] + 0.01
                 for name in scene.object_names
-                if name != scene.target
+                if name != target
             )
             if free and np.linalg.norm(place - scene.robot_base[:2]) < 0.78:
                 return place
         raise ConfigurationError(
-            f"displacement_meters={reach}: no free place for {scene.target!r} in {self.task.name!r}."
+            f"displacement_meters={reach}: no free place for {target!r} in {self.task.name!r}."
         )
 
     def _displace_arm(self, reach: float, rng: np.random.Generator) -> None:

@@ -28,9 +28,9 @@ class LiberoScene:
         return self._environment.parsed_problem["goal_state"]
 
     @property
-    def target(self) -> str:
-        """The object that the first predicate of the goal is about."""
-        return self.goal[0][1]
+    def target(self) -> str | None:
+        """The first movable object that the goal names; None where it is about a drawer or a stove alone."""
+        return next((name for _, *names in self.goal for name in names if name in self.object_names), None)
 
     @property
     def object_names(self) -> list[str]:
@@ -68,6 +68,39 @@ class LiberoScene:
     def site_position(self, name: str) -> Float[np.ndarray, "3"]:
         """A named site, such as the containing region of a basket."""
         return self.data.site(name).xpos.copy()
+
+    def handle_position(self, region: str) -> Float[np.ndarray, "3"]:
+        """The bar of a drawer's handle: of the drawer's collision boxes the one that stands out farthest."""
+        drawer = self._drawer(region)
+        boxes = np.flatnonzero(
+            (self.model.geom_bodyid == drawer) & (self.model.geom_group == _COLLISION_GROUP)
+        )
+        return self.data.geom_xpos[boxes[self.data.geom_xpos[boxes, 1].argmax()]].copy()
+
+    def drawer_opening(self, region: str) -> float:
+        """Meters that a drawer is pulled out."""
+        joint = self.model.body_jntadr[self._drawer(region)]
+        return -float(self.data.qpos[self.model.jnt_qposadr[joint]])
+
+    def _drawer(self, region: str) -> int:
+        """`wooden_cabinet_1_top_region` lies in the body `wooden_cabinet_1_cabinet_top`."""
+        cabinet, level = region.removesuffix("_region").rsplit("_", 1)
+        return self.model.body(f"{cabinet}_cabinet_{level}").id
+
+    def knob(self, stove: str) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"], float]:
+        """A stove's knob: a point of its axis, the middle of its fin, and the height of the fin's top."""
+        joint = self.model.joint(f"{stove}_button").id
+        axis, body = self.data.xanchor[joint].copy(), self.model.jnt_bodyid[joint]
+        corners = []
+        for geom in np.flatnonzero(
+            (self.model.geom_bodyid == body) & (self.model.geom_group == _COLLISION_GROUP)
+        ):
+            reach = np.abs(self.data.geom_xmat[geom].reshape(3, 3)) @ self.model.geom_size[geom]
+            middle = self.data.geom_xpos[geom]
+            if middle[2] + reach[2] > axis[2] + 0.03:
+                corners += [middle - reach, middle + reach]
+        low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+        return axis, (low + high) / 2, float(high[2])
 
     def move_object(self, name: str, xy: Float[np.ndarray, "2"]) -> None:
         """Put an object's origin at `xy`, height and orientation kept, and recompute the kinematics."""
