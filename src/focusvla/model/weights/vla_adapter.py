@@ -92,7 +92,10 @@ def load_vla_adapter_head(
         CheckpointError: keys are missing or unexpected, or of a wrong shape; they are listed.
     """
     require_known("variant", variant, _STREAMS)
-    tensors = {name.removeprefix("module.").removeprefix("model."): t for name, t in state_dict.items()}
+    tensors = {
+        name.removeprefix("module.").removeprefix("model."): torch.as_tensor(values)
+        for name, values in state_dict.items()
+    }
     for name in ("fc1.weight", "fc2.weight"):
         if name not in tensors or tensors[name].ndim != 2:
             raise CheckpointError(
