@@ -30,16 +30,6 @@ def test_what_stands_on_a_fixture_is_placed_on_it_at_every_reset(on_the_stove):
     np.testing.assert_allclose(offsets, np.tile([0.14, 0.0, 0.021], (3, 1)), atol=0.02)
 
 
-def test_pictures_with_simplified_meshes_show_fixtures_where_they_are(on_the_stove):
-    from focusvla.simulation.libero import LiberoStart
-
-    on_the_stove.reset(LiberoStart(init_state=None, seed=5))
-    body = on_the_stove.scene.model.body("flat_stove_1_main").id
-    np.testing.assert_array_equal(
-        on_the_stove._drawn_model.body_pos[body], on_the_stove.scene.model.body_pos[body]
-    )
-
-
 def test_the_expert_pinches_the_bowls_rim_and_sets_it_on_the_plate(on_the_stove):
     from focusvla.demonstrations.experts import ScriptedExpert
     from focusvla.simulation.libero import LiberoStart
@@ -89,3 +79,20 @@ def test_a_task_about_no_movable_object_has_no_target_to_displace():
         ConfigurationError, match="expected 0 for 'turn_on_the_stove', which is about no movable object"
     ):
         environment.reset(LiberoStart(init_state=0, displacement_meters=0.05))
+
+
+@pytest.mark.parametrize(("suite", "task"), [("libero_object", 2), ("libero_spatial", 7)])
+def test_simplified_pictures_differ_from_the_benchmarks_by_little_everywhere(suite, task):
+    """Fixtures stand where they stand, and no marker of the simulator's own shows in one and not in the other."""
+    from focusvla.simulation.libero import LiberoStart, only_environment
+
+    pictures = []
+    for cell in (0.0, 0.004):
+        environment = only_environment(suite, task, 128, cell)
+        environment.reset(LiberoStart(init_state=None, seed=5))
+        pictures.append(environment.observe(("image", "image2")).images)
+    for camera in ("image", "image2"):
+        difference = np.abs(pictures[0][camera].astype(int) - pictures[1][camera])
+        assert difference.mean() < 2.0
+        blocks = difference.reshape(16, 8, 16, 8, 3).mean(axis=(1, 3, 4))
+        assert blocks.max() < 25.0

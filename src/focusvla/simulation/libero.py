@@ -43,6 +43,9 @@ HOLD_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 """Stand still with the gripper open: what all published evaluations do while the scene settles."""
 
 
+_CHANGED_WHILE_RUNNING = ("body_pos", "body_quat", "geom_rgba", "site_rgba")
+"""Parts of the model that resets and steps change: where fixtures stand, which markers and burners show."""
+
 _FALL_METERS = 0.2
 """Objects are dropped from up to 9 cm above where they come to stand; what sinks further has missed the table."""
 
@@ -249,9 +252,6 @@ class LiberoEnvironment:
             self._control.set_state(self._init_states[start.init_state])
         self._environment.sim.forward()
         self._environment._post_process()
-        if self._drawn_model is not self.scene.model:  # a reset places fixtures anew, in the model itself
-            self._drawn_model.body_pos[:] = self.scene.model.body_pos
-            self._drawn_model.body_quat[:] = self.scene.model.body_quat
         self._observed_qpos = self.scene.data.qpos.copy()
         self._observed_fingers = self._observed_qpos[self._fingers]
 
@@ -320,8 +320,14 @@ class LiberoEnvironment:
 
     def replay_images(self, snapshot: Float[np.ndarray, " joints"]) -> dict[str, np.ndarray]:
         """The images that `observe` would have given at `snapshot`."""
+        data, now = self.scene.data, self.scene.data.qpos.copy()
+        data.qpos[:] = snapshot
+        self._environment._post_process()  # which lights a stove's burner when its knob is turned
         view = self._look(snapshot)
-        return {camera: self._draw(view, camera) for camera in CAMERAS}
+        images = {camera: self._draw(view, camera) for camera in CAMERAS}
+        data.qpos[:] = now
+        self._environment._post_process()
+        return images
 
     def apply(self, action: np.ndarray) -> None:
         """Carry out one action of 7 numbers in [-1, 1] for 50 ms.
@@ -346,6 +352,9 @@ class LiberoEnvironment:
             self._renderer.close()
 
     def _look(self, qpos: Float[np.ndarray, " joints"]) -> Any:
+        if self._drawn_model is not self.scene.model:
+            for changed in _CHANGED_WHILE_RUNNING:
+                getattr(self._drawn_model, changed)[:] = getattr(self.scene.model, changed)
         self._view.qpos[:] = qpos
         self._mujoco.mj_kinematics(self._drawn_model, self._view)
         self._mujoco.mj_comPos(self._drawn_model, self._view)
