@@ -201,7 +201,10 @@ def _begin_run(run: Path, experiment: ExperimentConfig) -> None:
         raise CheckpointError(f"{file}: cannot be read ({error}). Remove {run} and start anew.") from error
     differing = [
         f"{part}.{field}: {found.get(part, {}).get(field)!r} there, {value!r} here"
-        for part in ("model", "training", "weights")
+        for part in (
+            "model",
+            "training",
+        )  # weights matter to a start alone, which may have failed for lack of them
         for field, value in described[part].items()
         if found.get(part, {}).get(field) != value and field != "threads"
     ]

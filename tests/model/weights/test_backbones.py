@@ -208,6 +208,9 @@ def test_a_run_starts_from_published_weights_and_keeps_the_tokenizer_with_its_ch
         training=replace(experiment.training, steps=2, checkpoint_every=2),
         weights=WeightsConfig(**{name: str(folder) for name, folder in folders.items()}),
     )
+    elsewhere = replace(experiment, weights=replace(experiment.weights, dinov2=str(tmp_path / "nowhere")))
+    with pytest.raises(CheckpointError, match="expected a folder, a file or a Hub repository"):
+        train(elsewhere, arm_source(), tmp_path / "run", cache_folder=tmp_path)
     checkpoint = train(experiment, arm_source(), tmp_path / "run", cache_folder=tmp_path)
     theirs = network.state_dict()["layers.0.mlp.up_proj.weight"]
     ours = load_file(checkpoint / "model.safetensors")
