@@ -44,6 +44,9 @@ class ExactStepper:
         self._jacobian_position = np.zeros((3, self.model.nv))
         self._jacobian_rotation = np.zeros((3, self.model.nv))
         self._mass = np.zeros((self.model.nv, self.model.nv))
+        # MuJoCo 3.10 reads the compact matrix from the data; with 3.4 to 3.9 the benchmark itself cannot run.
+        is_before_3_4 = tuple(map(int, mujoco.__version__.split(".")[:2])) < (3, 4)
+        self._mass_arguments = (self._mass, self.data.qM) if is_before_3_4 else (self.data, self._mass)
         # The benchmark builds a new gripper at each (hard) reset; reusing the environment must not carry this over.
         self._gripper.current_action = np.zeros(self._gripper.dof)
 
@@ -86,7 +89,7 @@ class ExactStepper:
         self._mujoco.mj_jacSite(
             self.model, data, self._jacobian_position, self._jacobian_rotation, self._site
         )
-        self._mujoco.mj_fullM(self.model, data, self._mass)
+        self._mujoco.mj_fullM(self.model, *self._mass_arguments)
         controller.ee_pos = data.site_xpos[self._site].copy()
         controller.ee_ori_mat = data.site_xmat[self._site].reshape(3, 3).copy()
         controller.ee_pos_vel = np.dot(self._jacobian_position, data.qvel)
