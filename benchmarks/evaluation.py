@@ -23,14 +23,8 @@ os.environ.setdefault("LP_NUM_THREADS", "1")  # software rendering on one core, 
 import numpy as np
 
 from focusvla.demonstrations.experts import ScriptedExpert
-from focusvla.simulation.libero import (
-    CAMERAS,
-    HOLD_ACTION,
-    LiberoEnvironment,
-    LiberoStart,
-    _quietly,
-    libero_task,
-)
+from focusvla.simulation.environment import Start
+from focusvla.simulation.libero import CAMERAS, HOLD_ACTION, LiberoEnvironment, _quietly, libero_task
 from focusvla_client import Observation, Observer, rollout
 
 TASK, INIT_STATE, IMAGE_SIZE, CHUNK = 2, 1, 256, 8
@@ -67,7 +61,7 @@ class Replay:
 class Started(LiberoEnvironment):
     """An environment that can be reset before an episode is timed: `rollout` starts it at None."""
 
-    def reset(self, start: LiberoStart | None) -> None:
+    def reset(self, start: Start | None) -> None:
         """Begin an episode, or go on where the environment is."""
         if start is not None:
             super().reset(start)
@@ -94,7 +88,7 @@ def reference_episode(
 def our_episode(environment: LiberoEnvironment, actions: list[np.ndarray]) -> tuple[float, float, np.ndarray]:
     """Seconds of the reset and of the episode through `rollout`, and the final joint positions."""
     began = time.perf_counter()
-    environment.reset(LiberoStart(init_state=INIT_STATE))
+    environment.reset(Start(init_state=INIT_STATE))
     reset = time.perf_counter() - began
     environment.observe(list(CAMERAS))  # opens the renderer
     began = time.perf_counter()
@@ -116,7 +110,7 @@ def main() -> None:
     rollout(
         ours,
         ScriptedExpert(ours),
-        LiberoStart(init_state=INIT_STATE),
+        Start(init_state=INIT_STATE),
         max_steps=280,
         actions_per_inference=1,
         observers=[recorder],

@@ -12,9 +12,11 @@ import time
 from rich.console import Console
 from rich.progress import track
 
-from focusvla.demonstrations.experts import ScriptedExpert
+from focusvla.demonstrations.scripted import scripted_expert
 from focusvla.evaluation.results import SuccessRate
-from focusvla.simulation.libero import LiberoStart, libero_tasks, only_environment
+from focusvla.simulation.environment import Start
+from focusvla.simulation.libero import libero_tasks
+from focusvla.simulation.suites import only_environment
 from focusvla.simulation.workers import simulate
 from focusvla_client import rollout
 
@@ -28,8 +30,8 @@ def play(suite: str, task: int, resets: int) -> tuple[str, int, int, list[int]]:
     played = [
         rollout(
             environment,
-            ScriptedExpert(environment),
-            LiberoStart(init_state=None, seed=FIRST_SEED + reset),
+            scripted_expert(environment),
+            Start(init_state=None, seed=FIRST_SEED + reset),
             max_steps=MAX_STEPS,
             actions_per_inference=1,
             stop_on_success=False,

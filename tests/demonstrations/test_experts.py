@@ -19,11 +19,11 @@ def on_the_stove():
 
 
 def test_what_stands_on_a_fixture_is_placed_on_it_at_every_reset(on_the_stove):
-    from focusvla.simulation.libero import LiberoStart
+    from focusvla.simulation.environment import Start
 
     scene, offsets, places = on_the_stove.scene, [], []
     for seed in range(3):
-        on_the_stove.reset(LiberoStart(init_state=None, seed=seed))
+        on_the_stove.reset(Start(init_state=None, seed=seed))
         places.append(scene.object_position("flat_stove_1"))
         offsets.append(scene.object_position(scene.target) - places[-1])
     assert np.ptp(places, axis=0)[:2].max() > 0.003  # the stove was moved, and the bowl with it
@@ -32,13 +32,13 @@ def test_what_stands_on_a_fixture_is_placed_on_it_at_every_reset(on_the_stove):
 
 def test_the_expert_pinches_the_bowls_rim_and_sets_it_on_the_plate(on_the_stove):
     from focusvla.demonstrations.experts import ScriptedExpert
-    from focusvla.simulation.libero import LiberoStart
+    from focusvla.simulation.environment import Start
 
     for seed in range(3):
         played = rollout(
             on_the_stove,
             ScriptedExpert(on_the_stove),
-            LiberoStart(init_state=None, seed=seed),
+            Start(init_state=None, seed=seed),
             max_steps=220,
             actions_per_inference=1,
             stop_on_success=False,
@@ -53,14 +53,15 @@ def test_the_expert_pinches_the_bowls_rim_and_sets_it_on_the_plate(on_the_stove)
     ids=["opens a drawer", "puts a bowl into it", "puts one thing into another", "turns a knob"],
 )
 def test_the_expert_makes_each_kind_of_goal_true(task, seed):
-    from focusvla.demonstrations.experts import ScriptedExpert
-    from focusvla.simulation.libero import LiberoStart, only_environment
+    from focusvla.demonstrations.scripted import scripted_expert
+    from focusvla.simulation.environment import Start
+    from focusvla.simulation.suites import only_environment
 
     environment = only_environment("libero_goal", task, 64, mesh_cell_meters=0.008)
     played = rollout(
         environment,
-        ScriptedExpert(environment),
-        LiberoStart(init_state=None, seed=seed),
+        scripted_expert(environment),
+        Start(init_state=None, seed=seed),
         max_steps=400,
         actions_per_inference=1,
         stop_on_success=False,
@@ -71,25 +72,29 @@ def test_the_expert_makes_each_kind_of_goal_true(task, seed):
 
 def test_a_task_about_no_movable_object_has_no_target_to_displace():
     from focusvla.errors import ConfigurationError
-    from focusvla.simulation.libero import LiberoStart, only_environment
+    from focusvla.simulation.environment import Start
+    from focusvla.simulation.libero import LiberoEnvironment
+    from focusvla.simulation.suites import only_environment
 
     environment = only_environment("libero_goal", 7, 64, mesh_cell_meters=0.008)
+    assert isinstance(environment, LiberoEnvironment)
     assert environment.scene.target is None
     with pytest.raises(
         ConfigurationError, match="expected 0 for 'turn_on_the_stove', which is about no movable object"
     ):
-        environment.reset(LiberoStart(init_state=0, displacement_meters=0.05))
+        environment.reset(Start(init_state=0, displacement_meters=0.05))
 
 
 @pytest.mark.parametrize(("suite", "task"), [("libero_object", 2), ("libero_spatial", 7)])
 def test_simplified_pictures_differ_from_the_benchmarks_by_little_everywhere(suite, task):
     """Fixtures stand where they stand, and no marker of the simulator's own shows in one and not in the other."""
-    from focusvla.simulation.libero import LiberoStart, only_environment
+    from focusvla.simulation.environment import Start
+    from focusvla.simulation.suites import only_environment
 
     pictures = []
     for cell in (0.0, 0.004):
         environment = only_environment(suite, task, 128, cell)
-        environment.reset(LiberoStart(init_state=None, seed=5))
+        environment.reset(Start(init_state=None, seed=5))
         pictures.append(environment.observe(("image", "image2")).images)
     for camera in ("image", "image2"):
         difference = np.abs(pictures[0][camera].astype(int) - pictures[1][camera])

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from focusvla.errors import ConfigurationError
+from focusvla.simulation.environment import Start
 from focusvla.simulation.libero import (
     CAMERAS,
     HOLD_ACTION,
     LiberoEnvironment,
-    LiberoStart,
     _quietly,
     axis_angle,
     libero_task,
@@ -53,7 +53,7 @@ def expert_actions(environment):
             self.actions.append(action)
 
     recorder = Recorder()
-    start = LiberoStart(init_state=1)
+    start = Start(init_state=1)
     result = rollout(
         environment,
         ScriptedExpert(environment),
@@ -72,7 +72,7 @@ def test_a_whole_episode_is_bit_equal_to_the_benchmarks_own_stepping(environment
     with _quietly():
         benchmark.reset()
         observation = benchmark.set_init_state(environment._init_states[1])
-    environment.reset(LiberoStart(init_state=1, settle_steps=0))
+    environment.reset(Start(init_state=1, settle_steps=0))
     contacts = 0
     for step, action in enumerate([HOLD_ACTION] * 10 + expert_actions):
         ours = environment.observe(list(CAMERAS) if step % 20 == 0 else [])
@@ -99,13 +99,13 @@ def test_a_whole_episode_is_bit_equal_to_the_benchmarks_own_stepping(environment
 
 def test_a_reused_environment_repeats_an_episode_to_the_last_bit(environment):
     def play():
-        environment.reset(LiberoStart(init_state=0))
+        environment.reset(Start(init_state=0))
         for _ in range(5):
             environment.apply(np.array([0.5, -0.2, -0.5, 0.1, 0, 0.3, 1.0]))
         return environment.scene.data.qpos.copy()
 
     first = play()
-    environment.reset(LiberoStart(init_state=3, displacement_meters=0.08, seed=5))
+    environment.reset(Start(init_state=3, displacement_meters=0.08, seed=5))
     environment.apply(np.array([1.0, 0, -1.0, 0, 0, 0, 1.0]))
     np.testing.assert_array_equal(play(), first)
 
@@ -117,10 +117,10 @@ def test_widened_starts_move_the_target_alone_within_their_reach_and_repeat(envi
         environment.reset(start)
         return {name: scene.object_position(name) for name in scene.object_names}
 
-    standard = positions(LiberoStart(init_state=4))
+    standard = positions(Start(init_state=4))
     moved = []
     for seed in range(4):
-        wide = LiberoStart(init_state=4, seed=seed, displacement_meters=0.08)
+        wide = Start(init_state=4, seed=seed, displacement_meters=0.08)
         found = positions(wide)
         for name in scene.object_names:
             offset = np.abs(found[name] - standard[name])[:2].max()
@@ -131,7 +131,7 @@ def test_widened_starts_move_the_target_alone_within_their_reach_and_repeat(envi
 
 
 def test_replayed_images_are_those_that_were_observed(environment):
-    environment.reset(LiberoStart(init_state=0))
+    environment.reset(Start(init_state=0))
     environment.apply(np.array([0.5, 0, -0.5, 0, 0, 0, -1.0]))
     seen, snapshot = environment.observe(list(CAMERAS)).images, environment.snapshot()
     environment.apply(np.array([-0.5, 0, -0.5, 0, 0, 0, -1.0]))
@@ -141,7 +141,7 @@ def test_replayed_images_are_those_that_were_observed(environment):
 
 
 def test_a_policy_that_does_not_look_costs_no_drawing(environment):
-    environment.reset(LiberoStart(init_state=0))
+    environment.reset(Start(init_state=0))
     environment.close()
     assert environment.observe([]).images == {}
     assert environment._renderer.closed
@@ -152,7 +152,7 @@ def test_simplified_meshes_look_nearly_the_same():
     exact, simple = LiberoEnvironment(task, 64), LiberoEnvironment(task, 64, mesh_cell_meters=0.005)
     images = []
     for built in (exact, simple):
-        built.reset(LiberoStart(init_state=0))
+        built.reset(Start(init_state=0))
         images.append(built.observe(list(CAMERAS)).images)
     simple.close()
     for camera in CAMERAS:
@@ -170,7 +170,7 @@ def test_wrong_actions_tasks_and_states_are_named(environment):
     with pytest.raises(ConfigurationError, match="did you mean 'libero_object'"):
         libero_tasks("libero_objects")
     with pytest.raises(ConfigurationError, match=r"init_state=50: expected 0\.\.49"):
-        environment.reset(LiberoStart(init_state=50))
+        environment.reset(Start(init_state=50))
     with pytest.raises(ConfigurationError, match="camera='wrist' is unknown"):
         environment.observe(["wrist"])
 

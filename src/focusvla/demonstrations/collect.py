@@ -27,10 +27,13 @@ from focusvla.config import DemonstrationConfig
 from focusvla.data.lerobot_writer import assemble_dataset
 from focusvla.data.shards import read_shard_index, write_episode_shard
 from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
-from focusvla.demonstrations.experts import ScriptedExpert, require_scripted
+from focusvla.demonstrations.experts import require_scripted
 from focusvla.demonstrations.noise import NoisyEnvironment
+from focusvla.demonstrations.scripted import scripted_expert
 from focusvla.errors import ConfigurationError, StorageError
-from focusvla.simulation.libero import CAMERAS, LiberoStart, libero_spec, libero_task, only_environment
+from focusvla.simulation.environment import Start
+from focusvla.simulation.libero import CAMERAS, libero_spec, libero_task
+from focusvla.simulation.suites import only_environment
 from focusvla.simulation.workers import Job, simulate
 from focusvla_client import Observer, rollout
 
@@ -183,7 +186,7 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
     environment = only_environment(config.suite, task, config.image_size, config.mesh_cell_meters)
     rng = np.random.default_rng([config.seed, task, number])
     sigma = config.noise * rng.choice([0.0, 0.5, 1.0])
-    start = LiberoStart(
+    start = Start(
         init_state=None,
         seed=int(rng.integers(2**31)),
         displacement_meters=0.0 if _undisplaced(config, number) else config.displacement_meters,
@@ -194,7 +197,7 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
     try:
         result = rollout(
             noisy,
-            ScriptedExpert(environment),
+            scripted_expert(environment),
             start,
             max_steps=config.max_steps,
             actions_per_inference=1,

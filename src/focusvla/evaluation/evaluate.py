@@ -30,7 +30,8 @@ from focusvla.errors import ConfigurationError
 from focusvla.evaluation.protocol import protocol
 from focusvla.evaluation.results import EpisodeResult, ResultsFile
 from focusvla.policy import FocusVLAPolicy, find_checkpoint, load_policy
-from focusvla.simulation.libero import CAMERAS, libero_task, only_environment
+from focusvla.simulation.libero import CAMERAS, libero_task
+from focusvla.simulation.suites import only_environment
 from focusvla.simulation.workers import Job, simulate
 from focusvla.versions import versions
 from focusvla_client import Camera, Observation, Observer, rollout

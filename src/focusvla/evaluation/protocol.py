@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from focusvla.errors import ConfigurationError, require_known
-from focusvla.simulation.libero import LiberoStart
+from focusvla.simulation.environment import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +24,9 @@ class Protocol:
     displacement_meters: float = 0.0
     """The target is moved by up to this much along x and y each."""
 
-    def start(self, trial: int) -> LiberoStart:
+    def start(self, trial: int) -> Start:
         """Where trial `trial` begins: at the benchmark's init state of that number."""
-        return LiberoStart(
+        return Start(
             init_state=trial,
             seed=self.environment_seed + (trial if self.displacement_meters else 0),
             displacement_meters=self.displacement_meters,

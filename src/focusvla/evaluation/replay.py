@@ -14,7 +14,8 @@ import numpy as np
 
 from focusvla.data.lerobot_reader import LeRobotSource
 from focusvla.errors import ConfigurationError
-from focusvla.simulation.libero import LiberoStart, only_environment
+from focusvla.simulation.environment import Start
+from focusvla.simulation.suites import only_environment
 from focusvla.simulation.workers import Job, simulate
 from focusvla_client import Observation, Observer, rollout
 
@@ -111,7 +112,7 @@ def _replay_episode(data: Path, index: int) -> Replay:
     played = rollout(
         environment,
         RecordedActions(episode.action, cameras),
-        LiberoStart(**metadata["start"]),
+        Start(**metadata["start"]),
         max_steps=len(episode) + 1,
         actions_per_inference=ACTIONS_PER_INFERENCE,
         stop_on_success=False,

@@ -7,7 +7,6 @@ drawn in `observe` only. The simulator comes from the package `libero-pro-benchm
 
 import contextlib
 import copy
-import gc
 import io
 import logging
 import math
@@ -22,6 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from focusvla.errors import ConfigurationError, MissingDependencyError, require_known
+from focusvla.simulation.environment import Start, Task
 from focusvla.simulation.libero_scene import LiberoScene
 from focusvla.simulation.libero_stepping import ExactStepper
 from focusvla.simulation.mesh_simplification import simplify_visual_meshes
@@ -64,34 +64,16 @@ def libero_spec(image_size: int) -> Spec:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class LiberoStart:
-    """Where an episode begins."""
-
-    init_state: int | None
-    """Index into the benchmark's own init states (the test set), or None for a fresh reset drawn from
-    `seed`."""
-    seed: int = 0
-    """Seeds everything drawn at reset."""
-    displacement_meters: float = 0.0
-    """The target is moved by up to this much along x and y each, to where it stands free and within reach."""
-    arm_displacement_meters: float = 0.0
-    """The arm begins up to this far from its home along each axis; for demonstrations that show how to
-    recover."""
-    settle_steps: int = 10
-    """Control steps of standing still before the policy begins."""
+_OWN_WORDS = ("_lan", "_task")
+"""LIBERO-PRO's suites that say something else than the task's name, from which all other instructions are made; policies
+are trained on those, and the files of the other suites differ from them in single words."""
 
 
 @dataclass(frozen=True)
-class LiberoTask:
-    """One task of a suite."""
+class LiberoTask(Task):
+    """A task and the file that describes it."""
 
-    suite: str
-    index: int
-    name: str
-    instruction: str
     bddl_file: str
-    num_init_states: int
 
 
 @contextlib.contextmanager
@@ -134,17 +116,31 @@ def libero_tasks(suite: str) -> list[LiberoTask]:
         if not benchmark.tasks:
             raise ConfigurationError(f"suite={suite!r} is registered but has no runnable task.")
         folder = get_libero_path("bddl_files")
-        return [
-            LiberoTask(
-                suite=suite,
-                index=index,
-                name=task.name,
-                instruction=task.language,
-                bddl_file=os.path.join(folder, task.problem_folder, task.bddl_file),
-                num_init_states=len(benchmark.get_task_init_states(index)),
+        tasks = []
+        for index, task in enumerate(benchmark.tasks):
+            file = os.path.join(folder, task.problem_folder, task.bddl_file)
+            tasks.append(
+                LiberoTask(
+                    suite=suite,
+                    index=index,
+                    name=task.name,
+                    instruction=_own_words(file) if suite.endswith(_OWN_WORDS) else task.language,
+                    num_init_states=len(benchmark.get_task_init_states(index)),
+                    bddl_file=file,
+                )
             )
-            for index, task in enumerate(benchmark.tasks)
-        ]
+        return tasks
+
+
+def _own_words(bddl_file: str) -> str:
+    """The instruction in a task's file, its quotation marks those of a keyboard."""
+    from libero.libero.envs.bddl_utils import get_problem_info
+
+    return (
+        get_problem_info(bddl_file)["language_instruction"]
+        .lower()
+        .replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    )
 
 
 def libero_task(suite: str, index: int) -> LiberoTask:
@@ -195,7 +191,7 @@ class LiberoEnvironment:
         self._view = mujoco.MjData(self._drawn_model)
         self._renderer: Renderer | None = None
 
-    def reset(self, start: LiberoStart) -> None:
+    def reset(self, start: Start) -> None:
         """Begin an episode.
 
         Raises:
@@ -238,7 +234,7 @@ class LiberoEnvironment:
             f"displacement_meters={start.displacement_meters}: found no place where {target!r} stands."
         )
 
-    def _reset_physics(self, start: LiberoStart, seed: int) -> None:
+    def _reset_physics(self, start: Start, seed: int) -> None:
         state = np.random.get_state()  # noqa: NPY002 - robosuite draws from numpy's global generator
         np.random.seed(seed % 2**32)  # noqa: NPY002
         try:
@@ -371,26 +367,6 @@ class LiberoEnvironment:
     def _state(self, view: Any, fingers: Float[np.ndarray, "2"]) -> Float[np.ndarray, "8"]:
         position = view.site_xpos[self._grip_site]
         return np.concatenate([position, axis_angle(view.xquat[self._hand]), fingers]).astype(np.float32)
-
-
-_only: dict[tuple[str, int, int, float], LiberoEnvironment] = {}
-
-
-def only_environment(
-    suite: str, task: int, image_size: int, mesh_cell_meters: float = 0.0
-) -> LiberoEnvironment:
-    """This process's one environment, kept from call to call; asked for another task, it frees the one before.
-
-    For worker processes: an environment takes seconds to build and up to a gigabyte of memory.
-    """
-    key = suite, task, image_size, mesh_cell_meters
-    if key not in _only:
-        for environment in _only.values():
-            environment.close()
-        _only.clear()
-        gc.collect()  # robosuite's objects refer to each other in circles
-        _only[key] = LiberoEnvironment(libero_task(suite, task), image_size, mesh_cell_meters)
-    return _only[key]
 
 
 def axis_angle(quaternion: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3"]:

@@ -1,0 +1,61 @@
+"""What every simulator offers to demonstrations and evaluation."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from focusvla_client import Environment
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a suite."""
+
+    suite: str
+    index: int
+    name: str
+    instruction: str
+    num_init_states: int
+    """Starts that the benchmark itself stored; 0 where it draws them from a seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where an episode begins."""
+
+    init_state: int | None
+    """Index into the benchmark's own init states (the test set), or None for a fresh reset drawn from
+    `seed`."""
+    seed: int = 0
+    """Seeds everything drawn at reset."""
+    displacement_meters: float = 0.0
+    """Each movable object that the task names is moved by up to this much along x and y each, to where it stands free
+    and within reach."""
+    arm_displacement_meters: float = 0.0
+    """The arm begins up to this far from its home along each axis; for demonstrations that show how to
+    recover."""
+    settle_steps: int = 10
+    """Control steps of standing still before the policy begins."""
+
+
+class SimulatedEnvironment(Environment, Protocol):
+    """An environment that can also be drawn later: `snapshot` now, `replay_images` at any time."""
+
+    @property
+    def task(self) -> Task:
+        """What is to be done in it."""
+        ...
+
+    def snapshot(self) -> Float[np.ndarray, " joints"]:
+        """All joint positions that the present observation shows."""
+        ...
+
+    def replay_images(self, snapshot: Float[np.ndarray, " joints"]) -> dict[str, np.ndarray]:
+        """The images of every camera that `observe` would have given at `snapshot`."""
+        ...
+
+    def close(self) -> None:
+        """Free the renderer."""
+        ...
