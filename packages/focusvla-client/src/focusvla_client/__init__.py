@@ -1,7 +1,7 @@
 """Policies, conventions and the episode loop, for any Python from 3.8 up and without torch."""
 
 from focusvla_client.policy import Environment, Observation, Policy
-from focusvla_client.rollout import Observer, Rollout, rollout
+from focusvla_client.rollout import Observer, Rollout, episode, rollout
 from focusvla_client.spec import Camera, Spec, SpecMismatchError
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "Rollout",
     "Spec",
     "SpecMismatchError",
+    "episode",
     "rollout",
 ]

@@ -1,13 +1,14 @@
 """The one episode loop.
 
 Evaluation is `rollout` with a model, demonstration is `rollout` with an expert and a recording observer,
-replay is `rollout` with a recorded policy.
+replay is `rollout` with a recorded policy. Where the policy is in another process, `episode` is the same loop
+turned inside out.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import Any, Generator, Sequence
 
 import numpy as np
 
@@ -48,19 +49,48 @@ def rollout(
     stop_on_success: bool = True,
     observers: Sequence[Observer] = (),
 ) -> Rollout:
-    """Play one episode from `start`.
+    """Play one episode from `start` with `policy`; see `episode`."""
+    policy.reset()
+    playing = episode(
+        environment,
+        policy.cameras,
+        start,
+        max_steps=max_steps,
+        actions_per_inference=actions_per_inference,
+        stop_on_success=stop_on_success,
+        observers=observers,
+    )
+    try:
+        observation = next(playing)
+        while True:
+            observation = playing.send(policy.infer(observation))
+    except StopIteration as end:
+        return end.value
 
-    The first `actions_per_inference` actions of each chunk are applied before the policy is asked again. The
-    episode ends at success (unless `stop_on_success` is false), after `max_steps` actions, or when the policy
-    answers with an empty chunk; success is what the environment says at that moment.
+
+def episode(
+    environment: Environment,
+    cameras: Sequence[str],
+    start: Any,
+    *,
+    max_steps: int,
+    actions_per_inference: int,
+    stop_on_success: bool = True,
+    observers: Sequence[Observer] = (),
+) -> Generator[Observation, np.ndarray, Rollout]:
+    """One episode from `start` that yields each observation, with images of `cameras`, and is sent a chunk of
+    actions for it.
+
+    The first `actions_per_inference` actions of each chunk are applied before the next observation. The
+    episode ends at success (unless `stop_on_success` is false), after `max_steps` actions, or when it is sent
+    an empty chunk; success is what the environment says at that moment.
     """
     environment.reset(start)
-    policy.reset()
     steps = inferences = 0
     success = False
     while steps < max_steps:
-        observation = environment.observe(policy.cameras)
-        chunk = policy.infer(observation)
+        observation = environment.observe(cameras)
+        chunk = yield observation
         if len(chunk) == 0:
             success = environment.success()
             break
