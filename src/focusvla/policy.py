@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -42,36 +42,51 @@ class FocusVLAPolicy:
     def reset(self) -> None:
         """Nothing: the policy has no memory."""
 
-    @torch.inference_mode()
     def infer(self, observation: Observation) -> Float32[np.ndarray, "chunk action"]:
         """The next chunk of actions.
 
         Raises:
             ConfigurationError: a camera is missing, or the state or an image has another shape.
         """
-        return self._normalize_action.unnormalize(self.model(self.model_inputs(observation))[0].numpy())
+        return self.infer_batch([observation])[0]
 
-    def model_inputs(self, observation: Observation) -> ModelInputs:
-        """What the model sees of `observation`, as a batch of one.
+    @torch.inference_mode()
+    def infer_batch(
+        self, observations: Sequence[Observation]
+    ) -> Float32[np.ndarray, "observations chunk action"]:
+        """The next chunk of actions for each of several episodes. Equal to asking one by one up to rounding.
 
         Raises:
             ConfigurationError: as `infer`.
         """
-        if observation.state.shape != (len(self.spec.state),):
-            raise ConfigurationError(
-                f"observation.state: expected {len(self.spec.state)} numbers "
-                f"({', '.join(self.spec.state)}), got shape {observation.state.shape}."
-            )
-        token_ids, token_mask = self.model.tokenize([observation.instruction])
+        actions = self.model(self.model_inputs(*observations))
+        return self._normalize_action.unnormalize(actions.float().cpu().numpy())
+
+    def model_inputs(self, *observations: Observation) -> ModelInputs:
+        """What the model sees of `observations`, as one batch.
+
+        Raises:
+            ConfigurationError: as `infer`.
+        """
+        for observation in observations:
+            if observation.state.shape != (len(self.spec.state),):
+                raise ConfigurationError(
+                    f"observation.state: expected {len(self.spec.state)} numbers "
+                    f"({', '.join(self.spec.state)}), got shape {observation.state.shape}."
+                )
+        token_ids, token_mask = self.model.tokenize([each.instruction for each in observations])
+        states = np.stack([self._normalize_state.normalize(each.state) for each in observations])
+        images = [self._stack_images(each) for each in observations] if self.cameras else []
+        device = self.model.feature_mean.device
         return ModelInputs(
-            images=self._stack_images(observation) if self.cameras else None,
+            images=torch.from_numpy(np.stack(images)).to(device) if images else None,
             features=None,
             token_ids=token_ids,
             token_mask=token_mask,
-            state=torch.from_numpy(self._normalize_state.normalize(observation.state))[None],
+            state=torch.from_numpy(states).to(device),
         )
 
-    def _stack_images(self, observation: Observation) -> torch.Tensor:
+    def _stack_images(self, observation: Observation) -> UInt8[np.ndarray, "cameras height width 3"]:
         images = []
         for camera in self.spec.cameras:
             image = observation.images.get(camera.name)
@@ -85,7 +100,7 @@ class FocusVLAPolicy:
                     f"got {image.shape} {image.dtype}."
                 )
             images.append(image)
-        return torch.from_numpy(np.stack(images))[None]
+        return np.stack(images)
 
 
 def checkpoint_folder(run: Path, step: int) -> Path:
@@ -120,10 +135,12 @@ def find_checkpoint(path: Path) -> Path:
     return checkpoint_folder(path, steps[-1])
 
 
-def load_policy(path: Path) -> FocusVLAPolicy:
-    """Load a checkpoint, or the newest one of a training run. Strict: every key must match; adapters are merged.
+def load_policy(path: Path, device: str = "cpu") -> FocusVLAPolicy:
+    """Load a checkpoint, or the newest one of a training run, onto a device of torch's. Strict: every key must match;
+    adapters are merged.
 
     Raises:
+        ConfigurationError: there is no such device.
         CheckpointError: a file is missing or damaged, or keys are missing or unexpected, which are listed.
         MissingDependencyError: the vision encoder's weights come from a package that is not installed.
     """
@@ -155,6 +172,11 @@ def load_policy(path: Path) -> FocusVLAPolicy:
     model.load_state_dict(tensors)
     merge_adapters(model)
     model.tokenizer = read_tokenizer(folder, model)
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"device={device!r}: cannot be used here ({reason}). Try 'cpu'.") from error
     return FocusVLAPolicy(model, spec, statistics, experiment)
 
 

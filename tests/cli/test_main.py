@@ -42,6 +42,7 @@ def data_set(arm_source, tmp_path):
         "evaluate",
         "replay",
         "report",
+        "merge",
         "tables",
         "compare",
         "describe",

@@ -11,6 +11,7 @@ from focusvla.evaluation.results import (
     EpisodeResult,
     ResultsFile,
     SuccessRate,
+    join_results,
     read_results,
     success_rate,
     success_rate_by_task,
@@ -21,6 +22,7 @@ RESULT = EpisodeResult(
     task=2,
     instruction="pick up the salad dressing and place it in the basket",
     trial=0,
+    condition="",
     seed=0,
     success=True,
     steps=120,
@@ -71,7 +73,8 @@ def test_a_line_cut_off_by_a_kill_is_dropped_and_its_episode_is_pending_again(tm
     file.append(replace(RESULT, trial=1))
     path.write_text(path.read_text()[:-30])
     reopened = ResultsFile(path, **IDENTITY)
-    assert reopened.finished == {(2, 0)}
+    assert [result.trial for result in reopened.results] == [0]
+    assert reopened.num_repaired_bytes > 0
     reopened.append(replace(RESULT, trial=1))
     assert [result.trial for result in read_results(path)] == [0, 1]
 
@@ -99,5 +102,17 @@ def test_a_missing_file_says_which_command_makes_it(tmp_path):
 
 def test_rates_are_counted_per_task():
     results = [RESULT, replace(RESULT, trial=1, success=False), replace(RESULT, task=3)]
-    assert success_rate_by_task(results) == {2: SuccessRate(1, 2), 3: SuccessRate(1, 1)}
+    assert success_rate_by_task(results) == {
+        ("libero_object", 2): SuccessRate(1, 2),
+        ("libero_object", 3): SuccessRate(1, 1),
+    }
     assert success_rate(results) == SuccessRate(2, 3)
+
+
+def test_an_episode_in_two_parts_is_counted_once_and_refused_if_it_came_out_differently():
+    slower, other = replace(RESULT, seconds=9.0), replace(RESULT, trial=1)
+    assert join_results([[RESULT], [slower, other]]) == [RESULT, other]
+    with pytest.raises(
+        ConfigurationError, match=r"trial 0 is there twice and came out differently \(success after 120"
+    ):
+        join_results([[RESULT], [replace(RESULT, success=False)]])

@@ -7,7 +7,15 @@ import pytest
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.published import BY_SUITE, BY_TASK
 from focusvla.evaluation.results import EpisodeResult, SuccessRate
-from focusvla.evaluation.tables import Cell, Comparison, compare, render, table_by_suite, table_by_task
+from focusvla.evaluation.tables import (
+    Cell,
+    Comparison,
+    compare,
+    render,
+    table_by_suite,
+    table_by_task,
+    table_of_robustness,
+)
 from focusvla.presets import PRESETS
 
 RESULT = EpisodeResult(
@@ -15,6 +23,7 @@ RESULT = EpisodeResult(
     task=0,
     instruction="pick",
     trial=0,
+    condition="",
     seed=0,
     success=True,
     steps=1,
@@ -95,8 +104,8 @@ def test_latex_and_csv_hold_the_same_numbers():
     assert r"paper\_top\_128 & 100.0 (4/4, 51.0 to 100.0) / 96.8 &" in latex
     assert latex.count(r"\\") == 2
     lines = render(table, "csv").splitlines()
-    assert lines[0] == "row,column,successes,episodes,percent,low_percent,high_percent,paper_percent"
-    assert lines[2] == "paper_top_128,Object,3,4,75.0,30.06,95.44,99.0"
+    assert lines[0].startswith("row,column,successes,episodes,percent,low_percent,high_percent,paper_percent")
+    assert lines[2] == "paper_top_128,Object,3,4,75.0,30.06,95.44,99.0,,,"
     assert len(lines) == 6
 
 
@@ -129,3 +138,32 @@ def test_episodes_are_matched_by_where_they_began_and_chance_is_called_chance():
     assert ", a difference" in str(Comparison(0, 9, 0, 0))
     with pytest.raises(ConfigurationError, match="none in common"):
         compare(first, [replace(result, seed=5) for result in second])
+
+
+def test_the_difference_to_the_clean_suite_has_newcombes_interval():
+    """Newcombe 1998, Table II, example (a), method 10: 56/70 - 48/80 is 0.2, 0.0524 to 0.3339."""
+    cell = Cell(SuccessRate(56, 70), clean=SuccessRate(48, 80))
+    assert cell.difference_percent == pytest.approx((20.0, 5.24, 33.39), abs=0.01)
+
+
+def test_robustness_sets_each_variant_and_control_against_its_clean_suite():
+    results = [
+        *episodes("libero_object", "1111"),
+        *episodes("libero_object_swap", "1000"),
+        *episodes("libero_goal", "1100"),
+        *(replace(result, condition="vision_blind") for result in episodes("libero_goal", "0000")),
+    ]
+    table = table_of_robustness(results)
+    assert table.columns == ("Object", "Goal")
+    assert list(table.rows) == ["clean", "objects in each other's places", "another episode's pictures"]
+    swapped, absent = table.rows["objects in each other's places"]
+    assert swapped == Cell(SuccessRate(1, 4), clean=SuccessRate(4, 4))
+    assert absent.rate is None
+    assert "25.0 (1/4, 4.6 to 69.9; -75.0, -95.4 to -8.5)" in render(table, "markdown")
+    assert render(table, "csv").splitlines()[3].startswith("objects in each other's places,Object,1,4,25.0")
+
+
+def test_controls_are_left_out_of_the_tables_of_success():
+    control = [replace(result, condition="language_blind") for result in episodes("libero_object", "0000")]
+    table = table_by_suite({"mini": [*episodes("libero_object", "1111"), *control]})
+    assert table.rows["mini"][1].rate == SuccessRate(4, 4)

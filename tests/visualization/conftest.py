@@ -125,7 +125,8 @@ def save_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
                 task=3,
                 instruction=INSTRUCTION,
                 trial=trial,
-                seed=rules.start(trial).seed,
+                condition="",
+                seed=rules.start("libero_object", trial).seed,
                 success=success,
                 steps=100,
                 inferences=5,
@@ -169,7 +170,7 @@ def save_observations() -> Callable[..., Path]:
     """Write five observations of trial 0 of task 3."""
 
     def save(evaluation: Evaluation) -> Path:
-        path = evaluation.results / "observations" / "task-003-trial-000.safetensors"
+        path = evaluation.results / "observations" / "libero_object-task-003-trial-000.safetensors"
         path.parent.mkdir()
         rng = np.random.default_rng(0)
         shape = (5, SIZE, SIZE, 3)

@@ -80,8 +80,8 @@ def save_page(
             save_evaluation("wide", "libero_wide", NINE_OF_TEN, error="Traceback: <MuJoCo> fell"),
             save_evaluation("wide-blind", "libero_wide", ONE_OF_TEN, is_blind=True),
         ]
-        save_video(evaluations[0], "task-003-trial-000-success.mp4")
-        save_video(evaluations[0], "task-003-trial-009-failure.mp4")
+        save_video(evaluations[0], "libero_object-task-003-trial-000-success.mp4")
+        save_video(evaluations[0], "libero_object-task-003-trial-009-failure.mp4")
         save_observations(evaluations[0])
         values = {
             "title": "A <i>tiny</i> report",
@@ -284,8 +284,8 @@ def test_only_the_evaluation_s_own_videos_are_found_successes_first(save_evaluat
     folder = evaluation.results / "videos"
     folder.mkdir()
     for name in (
-        "task-003-trial-000-failure.mp4",
-        "task-003-trial-001-success.mp4",
+        "libero_object-task-003-trial-000-failure.mp4",
+        "libero_object-task-003-trial-001-success.mp4",
         ".partial-task.mp4",
         "task-x.mp4",
     ):
@@ -357,7 +357,8 @@ def test_observations_without_a_camera_are_named(
     save_observations(evaluation).write_bytes(b"damaged")
     run = save_run("mini", experiment)
     with pytest.raises(
-        DataError, match=r"task-003-trial-000\.safetensors: expected images of image, image2 and states"
+        DataError,
+        match=r"libero_object-task-003-trial-000\.safetensors: expected images of image, image2 and states",
     ):
         write_report(tmp_path / "report.html", title="Damaged", evaluations=[evaluation], checkpoint=run.path)
 

@@ -161,36 +161,62 @@ def evaluate(
         output: Folder of the results: a JSON line per episode, videos.
         config: Which episodes.
     """
-    run_evaluation(checkpoint, output, config)
+    results = run_evaluation(checkpoint, output, config)
+    if config.robustness:
+        from focusvla.evaluation.tables import render, table_of_robustness
+
+        _print(render(table_of_robustness(results), "markdown"))
 
 
 def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, label: str = "evaluation"):
     """Evaluate with a progress bar and a table; what `evaluate` and `quickstart` share."""
     from focusvla.evaluation.evaluate import evaluate as run
-    from focusvla.evaluation.results import success_rate, success_rate_by_task
+    from focusvla.evaluation.policies import checkpoint_source
+    from focusvla.evaluation.results import success_rate, success_rate_by_task, without_controls
+    from focusvla.policy import find_checkpoint
 
     succeeded = [0, 0]
 
-    def note(result) -> str:
-        if result is not None:
-            succeeded[0] += result.success
-            succeeded[1] += 1
-        return f"{succeeded[0]} of {succeeded[1]} succeeded" if succeeded[1] else ""
-
     with bar(label) as shown:
-        results = run(
-            checkpoint, config, output, lambda done, total, result: shown.update(done, total, note(result))
-        )
-    instructions = {result.task: result.instruction for result in results}
-    table = Table("task", "instruction", "success (Wilson 95 %)", title=f"{config.suite}, {config.protocol}")
-    for task, rate in success_rate_by_task(results).items():
-        table.add_row(str(task), instructions[task], str(rate))
-    table.add_row("all", "", str(success_rate(results)))
+
+        def on_progress(done: int, total: int, result, remark: str) -> None:
+            if result is not None:
+                succeeded[0] += result.success
+                succeeded[1] += 1
+            note = f"{succeeded[0]} of {succeeded[1]} succeeded" if succeeded[1] else ""
+            shown.update(done, total, note)
+            if remark:
+                shown.say(remark)
+
+        source = checkpoint_source(find_checkpoint(checkpoint), config.device)
+        results = run(source, config, output, on_progress)
+    clean = without_controls(results)
+    expert = expert_rates(config.protocol)
+    table = Table(
+        *("suite", "task", "instruction", "success (Wilson 95 %)", *(["expert"] if expert else [])),
+        title=f"{', '.join(config.suites)}, {config.protocol}",
+    )
+    instructions = {(result.suite, result.task): result.instruction for result in clean}
+    for (suite, task), rate in success_rate_by_task(clean).items():
+        beside = [expert.get((suite, task), "-")] if expert else []
+        table.add_row(suite, str(task), instructions[suite, task], str(rate), *beside)
+    table.add_row("all", "", "", str(success_rate(clean)))
     _print(table)
     broken = sum(bool(result.error) for result in results)
     if broken:
         _print(f"{broken} episode(s) broke; their tracebacks are in {output / 'results.jsonl'}")
     return results
+
+
+def expert_rates(protocol: str) -> dict[tuple[str, int], str]:
+    """By suite and task, how often the scripted expert solves a protocol's starts, as text; empty if not measured."""
+    from focusvla.evaluation.published import EXPERT
+
+    return {
+        (suite, task): f"{successes}/{starts}"
+        for suite, tasks in EXPERT.get(protocol, {}).items()
+        for task, (successes, starts) in enumerate(tasks)
+    }
 
 
 def replay(data: Path, episodes: int = 0, workers: int = 0) -> None:

@@ -17,7 +17,7 @@ from focusvla.cli import commands
 from focusvla.cli.describe import describe
 from focusvla.cli.doctor import doctor
 from focusvla.cli.quickstart import quickstart
-from focusvla.cli.tables import compare, tables
+from focusvla.cli.tables import compare, merge, tables
 from focusvla.errors import FocusVLAError
 from focusvla_client import SpecMismatchError
 
@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": commands.evaluate,
     "replay": commands.replay,
     "report": commands.report,
+    "merge": merge,
     "tables": tables,
     "compare": compare,
     "describe": describe,

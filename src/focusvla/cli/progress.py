@@ -55,6 +55,11 @@ class Bar:
                 f"{self._label} {done}/{total}  {elapsed:.0f} s  {note}", highlight=False, markup=False
             )
 
+    def say(self, remark: str) -> None:
+        """Print a line that stays."""
+        console = self._progress.console if self._progress is not None else self._console
+        console.print(remark, highlight=False, markup=False, soft_wrap=True)
+
     def __enter__(self) -> "Bar":
         if self._progress is not None:
             self._progress.start()

@@ -12,7 +12,7 @@ from focusvla.errors import ConfigurationError
 
 def tables(
     results: tyro.conf.Positional[tuple[str, ...]],
-    by: Literal["suite", "task"] = "suite",
+    by: Literal["suite", "task", "robustness"] = "suite",
     format: Annotated[Literal["markdown", "latex", "csv"], tyro.conf.arg(name="format")] = "markdown",
 ) -> None:
     """Print results as a table like the paper's, beside the paper's numbers where it has them.
@@ -24,13 +24,19 @@ def tables(
     Args:
         results: Folders of evaluations, each as NAME=FOLDER or FOLDER, whose name is then the folder's; the name of a
             preset of Table 2 brings the paper's numbers.
-        by: `suite` (Tables 1 and 2), or `task` (Table 4, one table per name).
+        by: `suite` (Tables 1 and 2), `task` (Table 4, one table per name), or `robustness` (variants and controls against
+            the clean suites, one table per name).
         format: `csv` has a line per cell.
     """
-    from focusvla.evaluation.tables import render, table_by_suite, table_by_task
+    from focusvla.evaluation.tables import render, table_by_suite, table_by_task, table_of_robustness
 
     found = _read(results)
-    made = [table_by_suite(found)] if by == "suite" else [table_by_task(r, name) for name, r in found.items()]
+    if by == "suite":
+        made = [table_by_suite(found)]
+    elif by == "task":
+        made = [table_by_task(episodes, name) for name, episodes in found.items()]
+    else:
+        made = [table_of_robustness(episodes) for episodes in found.values()]
     _print("\n\n".join(render(table, format) for table in made))
 
 
@@ -51,17 +57,33 @@ def compare(first: Path, second: Path, /) -> None:
     _print(run(*(read_results(folder / "results.jsonl") for folder in (first, second))))
 
 
+def merge(folders: tyro.conf.Positional[tuple[Path, ...]], output: Path) -> None:
+    """Put the parts of an evaluation that several hosts played into one folder.
+
+    Example: focusvla merge results/part-0 results/part-1 --output results/all
+
+    An episode that is in two parts is counted once, and refused if it came out differently.
+
+    Args:
+        folders: Folders of `focusvla evaluate --num-shards`, all of one policy and protocol.
+        output: Folder of the whole, which must not exist yet.
+    """
+    from focusvla.evaluation.merge import merge_evaluations
+
+    _print(f"{merge_evaluations(folders, output)} episodes in {output}")
+
+
 def _print(text: object) -> None:
     Console(highlight=False, soft_wrap=True, markup=False).print(str(text))
 
 
 def _read(results: Sequence[str]) -> dict[str, list]:
-    from focusvla.evaluation.results import read_results
+    from focusvla.evaluation.results import join_results, read_results
 
     found: dict[str, list] = {}
     for given in results:
         name, _, folder = given.rpartition("=")
         if given and not folder:
             raise ConfigurationError(f"results={given!r}: expected FOLDER or NAME=FOLDER. Name a folder.")
-        found.setdefault(name or Path(folder).name, []).extend(read_results(Path(folder) / "results.jsonl"))
-    return found
+        found.setdefault(name or Path(folder).name, []).append(read_results(Path(folder) / "results.jsonl"))
+    return {name: join_results(parts) for name, parts in found.items()}

@@ -1,6 +1,7 @@
 """What is recorded and evaluated in a simulator."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from focusvla.config.checks import require as _require
 
@@ -63,26 +64,49 @@ class DemonstrationConfig:
 class EvaluationConfig:
     """Which episodes a policy is evaluated on."""
 
-    suite: str = "libero_object"
-    """Name of a LIBERO suite."""
-    tasks: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
-    """Numbers of the tasks in the suite."""
+    suites: tuple[str, ...] = ("libero_object",)
+    """Names of suites, those of LIBERO-PRO included."""
+    tasks: tuple[int, ...] = ()
+    """Numbers of the tasks in each suite; none given means all."""
     protocol: str = "libero_openvla"
-    """`libero_openvla` (the published one) or `libero_wide` (targets displaced by up to 8 cm)."""
+    """`libero_openvla` (the published one) or `libero_wide` (what a task names is displaced by up to 8 cm)."""
     trials: int = 0
-    """Episodes per task, from init state 0 on; 0 means the protocol's number."""
+    """Episodes per task, from start 0 on; 0 means the protocol's number."""
+    robustness: bool = False
+    """Whether to play LIBERO-PRO's variants of the suites as well, and controls that keep a policy from reading and from
+    seeing."""
     actions_per_inference: int = 8
     """Actions of each chunk that are carried out before the policy is asked again."""
+    shard: int = 0
+    """Which part of the episodes to play, from 0 on; `focusvla merge` puts the parts together."""
+    num_shards: int = 1
+    """Into how many parts, equally large, the episodes are divided."""
     videos: bool = True
     """Whether to draw, per task, the first success and the first failure."""
     video_size: int = 128
     """Side in pixels of each camera's picture in a video."""
     workers: int = 0
-    """Simulating processes; 0 means one per core."""
+    """Simulating processes; 0 means one per core of this host, or of the Ray cluster."""
+    executor: Literal["processes", "ray"] = "processes"
+    """Where episodes are simulated: in processes of this host, or in a Ray cluster (extra `ray`)."""
+    ray_address: str = ""
+    """Of a running Ray cluster, `auto` for the one this host belongs to; empty starts one on this host."""
+    device: str = "cpu"
+    """Where the policy runs: `cpu`, `cuda` or another device of torch's."""
+    max_batch: int = 0
+    """Episodes that the policy answers at once, at most. 0 means 1 on a CPU, where a batch gains little and its answers
+    depend in their last bits on who shares it, and 16 elsewhere."""
+    max_batch_wait_seconds: float = 0.01
+    """How long a question waits for others to share its batch."""
+    stall_seconds: float = 300.0
+    """A process that gives no sign for so long is killed and its episode begun anew, up to three times."""
 
     def __post_init__(self):
-        _require(len(self.tasks) > 0, "tasks", "at least one task number", self.tasks)
-        for field in ("actions_per_inference", "video_size"):
+        _require(len(self.suites) > 0, "suites", "at least one suite", self.suites)
+        _require(len(set(self.suites)) == len(self.suites), "suites", "each suite once", self.suites)
+        _require(len(set(self.tasks)) == len(self.tasks), "tasks", "each task once", self.tasks)
+        for field in ("actions_per_inference", "video_size", "num_shards", "stall_seconds"):
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
-        for field in ("trials", "workers"):
+        for field in ("trials", "workers", "max_batch", "max_batch_wait_seconds"):
             _require(getattr(self, field) >= 0, field, "0 or more", getattr(self, field))
+        _require(0 <= self.shard < self.num_shards, "shard", f"0..{self.num_shards - 1}", self.shard)

@@ -1,239 +1,267 @@
-"""Evaluation of a checkpoint in the simulator, on all cores.
+"""Evaluation of a policy in the simulator, on all cores of one host or of several.
 
 RESULTS/
 ├── results.jsonl       a line per episode, appended as it ends
 ├── protocol.json       the protocol's values
+├── incidents.jsonl     a line per process that was lost and replaced; absent if none was
 ├── trajectories/       joint positions along each episode, from which pictures can be drawn at any time
 ├── observations/       what the policy saw in trial 0 of each task, for focus pictures
 └── videos/             per task the first success and the first failure
+
+Players simulate and know no policy, one policy answers them all, and everything is written here: nothing but the policy
+needs the checkpoint's files, and nothing but this process the folder.
 """
 
-import hashlib
 import json
-import time
-import traceback
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors.numpy import load_file, save_file
 
 from focusvla.config import EvaluationConfig
 from focusvla.data.storage import explained_storage_errors, partial_path
-from focusvla.data.video import encode_video
 from focusvla.errors import ConfigurationError
-from focusvla.evaluation.protocol import protocol
-from focusvla.evaluation.results import EpisodeResult, ResultsFile
-from focusvla.policy import FocusVLAPolicy, find_checkpoint, load_policy
-from focusvla.simulation.libero import CAMERAS, libero_task
-from focusvla.simulation.suites import only_environment
-from focusvla.simulation.workers import Job, simulate
+from focusvla.evaluation.actors import ActorSystem, ProcessSystem
+from focusvla.evaluation.agenda import Agenda, plan_episodes
+from focusvla.evaluation.episodes import PlannedEpisode, PlayedEpisode, PolicyTraits, Setting
+from focusvla.evaluation.policies import GPU_BATCH, PolicySource
+from focusvla.evaluation.protocol import Protocol, protocol
+from focusvla.evaluation.results import VISION_BLIND, EpisodeResult, ResultsFile
+from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
+from focusvla.simulation.suites import suite_spec, suite_task
 from focusvla.versions import versions
-from focusvla_client import Camera, Observation, Observer, rollout
 
-VIDEO_EVERY_STEPS = 4
-"""Control steps between frames of a rollout video, 5 frames a second of simulated time."""
-
-
-@dataclass
-class _Recorder(Observer):
-    snapshots: list[np.ndarray] = field(default_factory=list)
-    observations: list[Observation] = field(default_factory=list)
-
-    def on_inference(self, observation: Observation, chunk: np.ndarray) -> None:
-        self.observations.append(observation)
-
-    def on_action(self, environment: Any, action: np.ndarray) -> None:
-        self.snapshots.append(environment.snapshot())
-
-    def on_end(self, environment: Any, success: bool) -> None:
-        self.snapshots.append(environment.snapshot())
+Progress = Callable[[int, int, EpisodeResult | None, str], None]
+"""Called with finished and all episodes, the latest result if there is one, and a remark, mostly empty."""
 
 
 def evaluate(
-    checkpoint: Path,
+    source: PolicySource,
     config: EvaluationConfig,
     output: Path,
-    on_episode: Callable[[int, int, EpisodeResult | None], None] = lambda done, total, result: None,
+    on_progress: Progress = lambda done, total, result, remark: None,
 ) -> list[EpisodeResult]:
-    """Evaluate `checkpoint` (or a training run's newest) and write `output`; what is there already is not
-    repeated.
-
-    `on_episode` is told finished and all episodes, and the latest result.
+    """Evaluate the policy of `source` and write `output`; what is there already is not repeated.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
         ConfigurationError: unknown suite, task or protocol, or `output` holds results of something else.
         SpecMismatchError: the policy was trained for another environment.
         StorageError: `output` cannot be written.
+        WorkerError: the policy's process dies again and again.
     """
-    checkpoint = find_checkpoint(checkpoint)
     rules = protocol(config.protocol)
-    rules.max_steps_of(config.suite)
-    trials = config.trials or rules.trials_per_task
-    tasks = [libero_task(config.suite, task) for task in config.tasks]
-    for task in tasks:
-        if trials > task.num_init_states:
-            raise ConfigurationError(
-                f"trials={trials}: expected at most {task.num_init_states}, the init states of task {task.index}."
-            )
-    policy = load_policy(checkpoint)
-    if policy.experiment.model.chunk_length < config.actions_per_inference:
+    planned = plan_episodes(config, rules)
+    system = _actor_system(config)
+    num_players = min(config.workers or system.num_cores(), len(planned))
+    scheduler = Scheduler(system, source, num_players, _limits(config))
+    try:
+        traits = scheduler.traits()
+        _require_fitting(traits, config)
+        record = _Record(output, config, rules, traits, source.description, planned, on_progress)
+        agenda = record.agenda()
+        for job, outcome in scheduler.run(agenda.next_job, record.note_incident):
+            record.take(agenda, job, outcome)
+            agenda.ended(job.label)
+    finally:
+        scheduler.close()
+    return record.results
+
+
+def _actor_system(config: EvaluationConfig) -> ActorSystem:
+    if config.executor == "processes":
+        return ProcessSystem()
+    from focusvla.evaluation.ray_actors import RaySystem
+
+    return RaySystem(config.ray_address)
+
+
+def _limits(config: EvaluationConfig) -> Limits:
+    return Limits(
+        max_batch=config.max_batch or (1 if config.device == "cpu" else GPU_BATCH),
+        max_wait_seconds=config.max_batch_wait_seconds,
+        stall_seconds=config.stall_seconds,
+    )
+
+
+def _require_fitting(traits: PolicyTraits, config: EvaluationConfig) -> None:
+    if traits.chunk_length < config.actions_per_inference:
         raise ConfigurationError(
             f"actions_per_inference={config.actions_per_inference}: expected at most the policy's chunk of "
-            f"{policy.experiment.model.chunk_length}."
+            f"{traits.chunk_length}."
         )
-    file = ResultsFile(
-        output / "results.jsonl",
-        protocol=rules.name,
-        policy=_digest(checkpoint),
-        actions_per_inference=config.actions_per_inference,
-    )
-    _write_json(output / "protocol.json", rules.to_dict() | {"checkpoint": str(checkpoint.absolute())})
-    pending = [(t, n) for t in config.tasks for n in range(trials) if (t, n) not in file.finished]
-    total = len(config.tasks) * trials
-    on_episode(total - len(pending), total, None)
-    episodes = deque((_run_episode, checkpoint, config, task, trial, output) for task, trial in pending)
-    videos: deque[Job] = deque()
-
-    def draw_if_complete(task: int) -> None:
-        """Soon, while a process still has the task's environment."""
-        if config.videos and all((task, trial) in file.finished for trial in range(trials)):
-            worthy = _worth_a_video([result for result in file.results if result.task == task])
-            videos.extend(
-                (_draw_video, config, r, output) for r in worthy if not _video_path(output, r).exists()
-            )
-
-    def next_job() -> Job | None:
-        return next((jobs.popleft() for jobs in (videos, episodes) if jobs), None)
-
-    for task in config.tasks:
-        draw_if_complete(task)
-    done = total - len(pending)
-    for result in simulate(next_job, config.workers):
-        if isinstance(result, EpisodeResult):
-            file.append(result)
-            draw_if_complete(result.task)
-            done += 1
-            on_episode(done, total, result)
-    chosen = {(t, n) for t in config.tasks for n in range(trials)}
-    return sorted(
-        (r for r in file.results if (r.task, r.trial) in chosen),
-        key=lambda result: (result.task, result.trial),
-    )
+    for suite in config.suites:
+        there = suite_spec(suite, traits.spec.cameras[0].height)
+        traits.spec.require_equal(there, "the policy", f"the environment of {suite}")
 
 
-def trajectory_name(result: EpisodeResult) -> str:
-    """Stem of an episode's files."""
-    return f"task-{result.task:03d}-trial-{result.trial:03d}"
+class _Record:
+    """The folder of an evaluation: what is in it, what is missing, and what arrives."""
 
-
-@lru_cache(maxsize=1)
-def _policy(checkpoint: Path) -> FocusVLAPolicy:
-    torch.set_num_threads(1)  # the other cores simulate
-    return load_policy(checkpoint)
-
-
-def _run_episode(
-    checkpoint: Path, config: EvaluationConfig, task: int, trial: int, output: Path
-) -> EpisodeResult:
-    """Play one episode in a worker process; whatever breaks in it is recorded, not raised."""
-    rules = protocol(config.protocol)
-    start = rules.start(trial)
-    began = time.monotonic()
-    policy = _policy(checkpoint)
-    environment = only_environment(config.suite, task, policy.spec.cameras[0].height)
-    policy.spec.require_equal(environment.spec, "the policy", "the environment")
-    recorder = _Recorder()
-    error, success, steps, inferences = "", False, 0, 0
-    try:
-        played = rollout(
-            environment,
-            policy,
-            start,
-            max_steps=rules.max_steps_of(config.suite),
+    def __init__(
+        self,
+        output: Path,
+        config: EvaluationConfig,
+        rules: Protocol,
+        traits: PolicyTraits,
+        description: str,
+        planned: Sequence[PlannedEpisode],
+        on_progress: Progress,
+    ):
+        self._output, self._config, self._rules, self._planned = output, config, rules, planned
+        self._on_progress = on_progress
+        self._setting = Setting(rules.name, config.actions_per_inference, traits)
+        self._file = ResultsFile(
+            output / "results.jsonl",
+            protocol=rules.name,
+            policy=traits.identity,
             actions_per_inference=config.actions_per_inference,
-            observers=[recorder],
         )
-        success, steps, inferences = played.success, played.steps, played.inferences
-    except Exception:  # noqa: BLE001 - one episode must not stop an evaluation; its traceback is in the results
-        error = traceback.format_exc()
-        steps, inferences = len(recorder.snapshots), len(recorder.observations)
-    result = EpisodeResult(
-        suite=config.suite,
-        task=task,
-        instruction=environment.task.instruction,
-        trial=trial,
-        seed=start.seed,
-        success=success,
-        steps=steps,
-        inferences=inferences,
-        seconds=round(time.monotonic() - began, 3),
-        protocol=rules.name,
-        policy=_digest(checkpoint),
-        actions_per_inference=config.actions_per_inference,
-        error=error,
-        versions=versions(),
-    )
-    if recorder.snapshots:
-        _save(output / "trajectories", result, {"snapshots": np.stack(recorder.snapshots)})
-    if trial == 0 and policy.cameras and recorder.observations:
-        seen = recorder.observations
-        tensors = {f"image.{c}": np.stack([o.images[c] for o in seen]) for c in policy.cameras}
-        _save(output / "observations", result, tensors | {"state": np.stack([o.state for o in seen])})
-    return result
+        _write_json(output / "protocol.json", rules.to_dict() | {"checkpoint": description})
+        self._finished = {PlannedEpisode.of(result): result for result in self._file.results}
+        repaired = self._file.num_repaired_bytes
+        remark = f"{output / 'results.jsonl'}: removed an incomplete last line of {repaired} bytes"
+        self._tell(None, remark if repaired else "")
+
+    @property
+    def results(self) -> list[EpisodeResult]:
+        """Of the planned episodes, in their order."""
+        return [self._finished[planned] for planned in self._planned if planned in self._finished]
+
+    def agenda(self) -> Agenda:
+        """What is still to be played and drawn."""
+        agenda = Agenda()
+        by_task: dict[tuple[str, int], list[PlannedEpisode]] = {}
+        for planned in self._planned:
+            by_task.setdefault((planned.suite, planned.task), []).append(planned)
+        for episodes in by_task.values():
+            missing = [planned for planned in episodes if planned not in self._finished]
+            for planned in missing:
+                if planned.condition != VISION_BLIND:
+                    agenda.add(self._play_job(planned))
+            self._draw_if_complete(agenda, episodes[0])
+            clean = [planned.name for planned in episodes if not planned.condition]
+            blind = [planned for planned in missing if planned.condition == VISION_BLIND]
+            agenda.add_after(clean, partial(map, self._play_job, blind))
+        return agenda
+
+    def take(self, agenda: Agenda, job: Job, outcome: Any) -> None:
+        """Write down what a job came to."""
+        if job.method == "draw_video":
+            if not isinstance(outcome, Lost):  # a video is no result: its absence is an incident and no more
+                _write(self._output / "videos" / job.label, outcome)
+            return
+        planned: PlannedEpisode = job.arguments[1]
+        played = self._broken(planned, outcome.reason) if isinstance(outcome, Lost) else outcome
+        if played.snapshots is not None:
+            self._save("trajectories", planned, {"snapshots": played.snapshots})
+        if played.seen:
+            self._save("observations", planned, played.seen)
+        self._file.append(played.result)
+        self._finished[planned] = played.result
+        self._tell(played.result, "")
+        self._draw_if_complete(agenda, planned)
+
+    def note_incident(self, incident: Incident) -> None:
+        """Append a line to `incidents.jsonl`."""
+        path = self._output / "incidents.jsonl"
+        with explained_storage_errors(path), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(incident)) + "\n")
+        self._tell(None, f"{incident.what}, replaced: {incident.detail.strip().splitlines()[-1]}")
+
+    def _tell(self, result: EpisodeResult | None, remark: str) -> None:
+        self._on_progress(len(self.results), len(self._planned), result, remark)
+
+    def _play_job(self, planned: PlannedEpisode) -> Job:
+        return Job(
+            method="begin",
+            arguments=(self._setting, planned, self._stand_in(planned)),
+            group=(planned.suite, planned.task),
+            label=planned.name,
+        )
+
+    def _stand_in(self, planned: PlannedEpisode) -> np.ndarray | None:
+        """The trajectory of the next trial that has one, whose pictures a vision-blind policy is shown."""
+        if planned.condition != VISION_BLIND:
+            return None
+        others = [p for p in self._planned if _same_task(p, planned) and not p.condition]
+        others.sort(key=lambda other: (other.trial <= planned.trial, other.trial))
+        files = [self._trajectory(other) for other in others if other.trial != planned.trial]
+        return next((load_file(file)["snapshots"] for file in files if file.exists()), None)
+
+    def _trajectory(self, planned: PlannedEpisode) -> Path:
+        return self._output / "trajectories" / f"{planned.name}.safetensors"
+
+    def _draw_if_complete(self, agenda: Agenda, planned: PlannedEpisode) -> None:
+        """Soon, while a process still has the task's environment."""
+        clean = [p for p in self._planned if _same_task(p, planned) and not p.condition]
+        if not self._config.videos or planned.condition or any(p not in self._finished for p in clean):
+            return
+        for result in _worth_a_video([self._finished[p] for p in clean]):
+            shown = PlannedEpisode.of(result)
+            name = video_name(result)
+            trajectory = self._trajectory(shown)
+            if trajectory.exists() and not (self._output / "videos" / name).exists():
+                drawn = (shown, load_file(trajectory)["snapshots"], self._config.video_size)
+                group = (shown.suite, shown.task)
+                agenda.add(Job(method="draw_video", arguments=drawn, group=group, label=name), urgent=True)
+
+    def _broken(self, planned: PlannedEpisode, reason: str) -> PlayedEpisode:
+        """The result of an episode that no player could finish."""
+        result = EpisodeResult(
+            suite=planned.suite,
+            task=planned.task,
+            instruction=suite_task(planned.suite, planned.task).instruction,
+            trial=planned.trial,
+            condition=planned.condition,
+            seed=self._rules.start(planned.suite, planned.trial).seed,
+            success=False,
+            steps=0,
+            inferences=0,
+            seconds=0.0,
+            protocol=self._rules.name,
+            policy=self._setting.traits.identity,
+            actions_per_inference=self._setting.actions_per_inference,
+            error=reason,
+            versions=versions(),
+        )
+        return PlayedEpisode(result, None)
+
+    def _save(self, folder: str, planned: PlannedEpisode, tensors: dict[str, np.ndarray]) -> None:
+        final = self._output / folder / f"{planned.name}.safetensors"
+        with explained_storage_errors(final):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, partial_path(final))
+            partial_path(final).replace(final)
 
 
-def _video_path(output: Path, result: EpisodeResult) -> Path:
-    outcome = "success" if result.success else "failure"
-    return output / "videos" / f"{trajectory_name(result)}-{outcome}.mp4"
+def video_name(result: EpisodeResult) -> str:
+    """File name of an episode's video."""
+    return f"{PlannedEpisode.of(result).name}-{'success' if result.success else 'failure'}.mp4"
 
 
-def _draw_video(config: EvaluationConfig, result: EpisodeResult, output: Path) -> None:
-    """Both cameras side by side along one episode, as H.264."""
-    trajectory = output / "trajectories" / f"{trajectory_name(result)}.safetensors"
-    if not trajectory.exists():  # the episode broke before its first action
-        return
-    final = _video_path(output, result)
-    environment = only_environment(config.suite, result.task, config.video_size)
-    frames = [
-        np.concatenate([environment.replay_images(snapshot)[camera] for camera in CAMERAS], axis=1)
-        for snapshot in load_file(trajectory)["snapshots"][::VIDEO_EVERY_STEPS]
-    ]
-    final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f".partial-{final.name}")
-    picture = Camera("both", *frames[0].shape[:2])
-    encode_video(partial, frames, picture, environment.spec.control_rate_hz / VIDEO_EVERY_STEPS)
-    partial.replace(final)
+def _same_task(one: PlannedEpisode, other: PlannedEpisode) -> bool:
+    return (one.suite, one.task) == (other.suite, other.task)
 
 
-def _worth_a_video(results: list[EpisodeResult]) -> list[EpisodeResult]:
-    """Per task the success and the failure of the lowest trial."""
-    first: dict[tuple[int, bool], EpisodeResult] = {}
-    for result in sorted(results, key=lambda result: (result.task, result.trial)):
-        first.setdefault((result.task, result.success), result)
+def _worth_a_video(results: Sequence[EpisodeResult]) -> list[EpisodeResult]:
+    """The success and the failure of the lowest trial."""
+    first: dict[bool, EpisodeResult] = {}
+    for result in results:
+        first.setdefault(result.success, result)
     return list(first.values())
 
 
-def _save(folder: Path, result: EpisodeResult, tensors: dict[str, np.ndarray]) -> None:
-    with explained_storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        final = folder / f"{trajectory_name(result)}.safetensors"
-        save_file(tensors, partial_path(final))
-        partial_path(final).replace(final)
+def _write(path: Path, content: bytes) -> None:
+    with explained_storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial_path(path).write_bytes(content)
+        partial_path(path).replace(path)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with explained_storage_errors(path):
-        path.write_text(json.dumps(values, indent=2), "utf-8")
-
-
-@lru_cache(maxsize=1)
-def _digest(checkpoint: Path) -> str:
-    """Of the weights, so that results of different policies are never mixed."""
-    return hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()[:16]
+    _write(path, json.dumps(values, indent=2).encode())

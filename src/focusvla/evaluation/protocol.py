@@ -1,7 +1,7 @@
 """How a policy is evaluated, by name: the values that must agree before two success rates may be compared."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from focusvla.errors import ConfigurationError, require_known
@@ -20,16 +20,21 @@ class Protocol:
     settle_steps: int
     trials_per_task: int
     environment_seed: int
-    """Seeds what a reset draws besides the init state; trial n of a displaced protocol uses this plus n."""
-    displacement_meters: float = 0.0
-    """The target is moved by up to this much along x and y each."""
+    """Seeds what a reset draws besides the init state; trial n of a protocol without init states, or with displaced
+    objects, uses this plus n."""
+    uses_init_states: bool = True
+    """Whether trial n begins at the benchmark's init state n, or at what a reset draws from its seed."""
+    displacement_meters: Mapping[str, float] = field(default_factory=dict)
+    """Per suite: each movable object that the task names is moved by up to this much along x and y each."""
 
-    def start(self, trial: int) -> Start:
-        """Where trial `trial` begins: at the benchmark's init state of that number."""
+    def start(self, suite: str, trial: int) -> Start:
+        """Where trial `trial` of a task of `suite` begins."""
+        displacement = self.displacement_meters.get(clean_suite(suite), 0.0)
         return Start(
-            init_state=trial,
-            seed=self.environment_seed + (trial if self.displacement_meters else 0),
-            displacement_meters=self.displacement_meters,
+            init_state=trial if self.uses_init_states else None,
+            seed=self.environment_seed
+            + (trial if self.displacement_meters or not self.uses_init_states else 0),
+            displacement_meters=displacement,
             settle_steps=self.settle_steps,
         )
 
@@ -39,11 +44,13 @@ class Protocol:
         Raises:
             ConfigurationError: the protocol does not cover the suite.
         """
-        if suite not in self.max_steps:
+        if clean_suite(suite) not in self.max_steps:
+            others = [other.name for other in PROTOCOLS.values() if clean_suite(suite) in other.max_steps]
             raise ConfigurationError(
-                f"suite={suite!r}: protocol {self.name!r} covers {', '.join(self.max_steps)}."
+                f"suite={suite!r}: protocol {self.name!r} covers {', '.join(self.max_steps)}"
+                + (f"; {' or '.join(others)} covers it." if others else ".")
             )
-        return self.max_steps[suite]
+        return self.max_steps[clean_suite(suite)]
 
     def to_dict(self) -> dict[str, Any]:
         """All values, JSON-ready."""
@@ -58,6 +65,12 @@ _MAX_STEPS = {
     "libero_90": 400,
 }
 
+
+def clean_suite(suite: str) -> str:
+    """The suite that a variant of LIBERO-PRO was made from: `libero_goal_with_mug` is from `libero_goal`."""
+    return next((clean for clean in _MAX_STEPS if suite == clean or suite.startswith(f"{clean}_")), suite)
+
+
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
@@ -71,12 +84,17 @@ PROTOCOLS = {
         ),
         Protocol(
             name="libero_wide",
-            source="this project: libero_openvla with the target displaced by up to 8 cm, so that a policy must look",
+            source="this project: libero_openvla with what the task names displaced, so that a policy must look",
             max_steps=_MAX_STEPS,
             settle_steps=10,
             trials_per_task=50,
             environment_seed=1_000_000,
-            displacement_meters=0.08,
+            displacement_meters={
+                "libero_spatial": 0.04,
+                "libero_object": 0.08,
+                "libero_goal": 0.06,
+                "libero_10": 0.04,
+            },
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""Success rates that the paper reports, in percent; 500 episodes a suite, 50 a task."""
+"""What others reached: the paper, in percent of 500 episodes a suite and 50 a task, and the scripted experts."""
 
 SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
 SUITE_TITLES = {
@@ -33,3 +33,6 @@ BY_TASK: dict[str, tuple[float, ...]] = {
     "libero_10": (96.0, 98.0, 100.0, 100.0, 98.0, 100.0, 94.0, 98.0, 84.0, 94.0),
 }
 """Table 4: FocusVLA, task by task."""
+
+EXPERT: dict[str, dict[str, tuple[tuple[int, int], ...]]] = {}
+"""The scripted expert's successes and starts, by protocol, suite and task: `python benchmarks/experts.py --protocol`."""

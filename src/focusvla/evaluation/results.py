@@ -15,6 +15,11 @@ from typing import Any
 from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
 from focusvla.errors import ConfigurationError, DataError
 
+LANGUAGE_BLIND = "language_blind"
+"""Condition: the policy reads another task's instruction."""
+VISION_BLIND = "vision_blind"
+"""Condition: the policy sees the pictures of another episode of the same task."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeResult:
@@ -24,7 +29,9 @@ class EpisodeResult:
     task: int
     instruction: str
     trial: int
-    """Index of the benchmark's init state."""
+    """Number of the start: the benchmark's init state, where it has them."""
+    condition: str
+    """What the policy was kept from, a control: `LANGUAGE_BLIND`, `VISION_BLIND`, or empty for nothing."""
     seed: int
     success: bool
     steps: int
@@ -84,19 +91,24 @@ def success_rate(results: Iterable[EpisodeResult]) -> SuccessRate:
     return SuccessRate(sum(outcomes), len(outcomes))
 
 
-def success_rate_by_task(results: Sequence[EpisodeResult]) -> dict[int, SuccessRate]:
-    """Per task number, in order."""
+def success_rate_by_task(results: Sequence[EpisodeResult]) -> dict[tuple[str, int], SuccessRate]:
+    """Per suite and task number, in order."""
     return {
-        task: success_rate(result for result in results if result.task == task)
-        for task in sorted({result.task for result in results})
+        (suite, task): success_rate(r for r in results if (r.suite, r.task) == (suite, task))
+        for suite, task in sorted({(result.suite, result.task) for result in results})
     }
+
+
+def without_controls(results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
+    """The episodes in which nothing was kept from the policy."""
+    return [result for result in results if not result.condition]
 
 
 class ResultsFile:
     """Appends episodes to a JSON-lines file and knows which it holds."""
 
     def __init__(self, path: Path, *, protocol: str, policy: str, actions_per_inference: int):
-        """Open or create `path`; a last line cut off by a kill is removed.
+        """Open or create `path`; a last line cut off by a kill is removed, and `num_repaired_bytes` says so.
 
         Raises:
             ConfigurationError: it holds results of another policy or protocol.
@@ -112,6 +124,8 @@ class ResultsFile:
         with explained_storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self.results = read_results(path) if path.exists() else []
+            self.num_repaired_bytes = len(_cut_off(path)) if path.exists() else 0
+            """Length of an incomplete last line that was removed: that episode is played again."""
             for result in self.results:
                 for field, value in expected.items():
                     if getattr(result, field) != value:
@@ -123,11 +137,6 @@ class ResultsFile:
             partial.write_text("".join(json.dumps(asdict(r)) + "\n" for r in self.results), "utf-8")
             partial.replace(path)
 
-    @property
-    def finished(self) -> set[tuple[int, int]]:
-        """Task and trial of every episode it holds."""
-        return {(result.task, result.trial) for result in self.results}
-
     def append(self, result: EpisodeResult) -> None:
         """Add one episode, on the disk when this returns."""
         self.results.append(result)
@@ -135,6 +144,11 @@ class ResultsFile:
             file.write(json.dumps(asdict(result)) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _cut_off(path: Path) -> bytes:
+    """What stands behind the last line break."""
+    return path.read_bytes().rpartition(b"\n")[2]
 
 
 def read_results(path: Path) -> list[EpisodeResult]:
@@ -160,3 +174,33 @@ def read_results(path: Path) -> list[EpisodeResult]:
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}, line {number}: expected an episode's result, got {error}.") from error
     return results
+
+
+def join_results(parts: Sequence[Sequence[EpisodeResult]]) -> list[EpisodeResult]:
+    """The episodes of several evaluations of one policy, each once.
+
+    Raises:
+        ConfigurationError: an episode is in two of them and came out differently, so that neither can be believed.
+    """
+    found: dict[tuple[Any, ...], EpisodeResult] = {}
+    for result in (result for part in parts for result in part):
+        key = (
+            result.suite,
+            result.condition,
+            result.task,
+            result.trial,
+            result.seed,
+            result.policy,
+            result.protocol,
+        )
+        first = found.setdefault(key, result)
+        if (first.success, first.steps) != (result.success, result.steps):
+            raise ConfigurationError(
+                f"results: {result.suite} task {result.task}, trial {result.trial} is there twice and came out "
+                f"differently ({_outcome(first)}, {_outcome(result)}). Leave one of the folders out."
+            )
+    return list(found.values())
+
+
+def _outcome(result: EpisodeResult) -> str:
+    return f"{'success' if result.success else 'failure'} after {result.steps} steps"

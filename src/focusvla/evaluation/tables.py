@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from focusvla.errors import ConfigurationError
+from focusvla.evaluation.agenda import ALL_AXES, axis_of
+from focusvla.evaluation.protocol import clean_suite
 from focusvla.evaluation.published import BY_SUITE, BY_TASK, PROTOCOL, SUITE_TITLES, SUITES
-from focusvla.evaluation.results import EpisodeResult, SuccessRate, success_rate
+from focusvla.evaluation.results import EpisodeResult, SuccessRate, success_rate, without_controls
 
 Format = Literal["markdown", "latex", "csv"]
 Labeled = Mapping[str, Sequence[EpisodeResult]]
@@ -26,6 +28,19 @@ class Cell:
     rate: SuccessRate | None
     """None where nothing was evaluated."""
     paper_percent: float | None = None
+    clean: SuccessRate | None = None
+    """What the rate is to be compared with: the same suite as it is."""
+
+    @property
+    def difference_percent(self) -> tuple[float, float, float] | None:
+        """Rate minus clean in percentage points, with Newcombe's 95 % interval (hybrid score, 1998)."""
+        if self.rate is None or self.clean is None:
+            return None
+        (low, high), (clean_low, clean_high) = self.rate.interval, self.clean.interval
+        rate, clean = self.rate.rate, self.clean.rate
+        below = math.hypot(rate - low, clean_high - clean)
+        above = math.hypot(high - rate, clean - clean_low)
+        return 100 * (rate - clean), 100 * (rate - clean - below), 100 * (rate - clean + above)
 
 
 @dataclass(frozen=True)
@@ -72,12 +87,13 @@ def table_by_suite(results: Labeled) -> Table:
         cells = [Cell(rate, published[i] if published else None) for i, rate in enumerate(rates)]
         rows[name] = (*cells, _mean(cells))
     titles = (*SUITE_TITLES.values(), "Average")
-    return Table(f"Success by suite, {protocol}: percent (successes/episodes, Wilson 95 %)", titles, rows)
+    return Table(f"Success by suite, {protocol}: percent (successes/episodes, Wilson 95 %); ours / paper", titles, rows)
 
 
 def table_by_task(results: Sequence[EpisodeResult], name: str) -> Table:
     """A row per suite, a column per task and their mean (Table 4)."""
     protocol = require_one_protocol({name: results})
+    results = without_controls(results)
     suites = [suite for suite in SUITES if any(result.suite == suite for result in results)]
     suites += sorted({result.suite for result in results} - set(suites))
     num_tasks = 1 + max(result.task for result in results)
@@ -94,12 +110,40 @@ def table_by_task(results: Sequence[EpisodeResult], name: str) -> Table:
         rows[SUITE_TITLES.get(suite, suite)] = (*cells, _mean(cells))
     columns = (*(str(task + 1) for task in range(num_tasks)), "Average")
     return Table(
-        f"Success by task, {name}, {protocol}: percent (successes/episodes, Wilson 95 %)", columns, rows
+        f"Success by task, {name}, {protocol}: percent (successes/episodes, Wilson 95 %); ours / paper", columns, rows
+    )
+
+
+def table_of_robustness(results: Sequence[EpisodeResult]) -> Table:
+    """A row per variant of LIBERO-PRO and per control, a column per suite: the rate, and that minus the clean one.
+
+    A variant that costs nothing says little of a policy whose controls cost nothing: who acts alike without reading or
+    seeing cannot be disturbed by other words or looks.
+    """
+    protocol = require_one_protocol({"": results})
+    outcomes: dict[tuple[str, str], list[EpisodeResult]] = {}
+    for result in results:
+        axis = axis_of(result.suite, result.condition)
+        outcomes.setdefault((axis, clean_suite(result.suite)), []).append(result)
+    suites = [suite for suite in SUITES if ("clean", suite) in outcomes]
+    rates = {key: success_rate(episodes) for key, episodes in outcomes.items()}
+    rows = {
+        axis: tuple(
+            Cell(rates.get((axis, suite)), clean=None if axis == "clean" else rates["clean", suite])
+            for suite in suites
+        )
+        for axis in ALL_AXES
+        if any((axis, suite) in rates for suite in suites)
+    }
+    return Table(
+        f"Robustness, {protocol}: percent (successes/episodes, Wilson 95 %; minus clean, Newcombe 95 %)",
+        tuple(SUITE_TITLES[suite] for suite in suites),
+        rows,
     )
 
 
 def _rate(results: Sequence[EpisodeResult], suite: str, task: int | None = None) -> SuccessRate | None:
-    chosen = [r for r in results if r.suite == suite and (task is None or r.task == task)]
+    chosen = [r for r in results if r.suite == suite and (task is None or r.task == task) and not r.condition]
     return success_rate(chosen) if chosen else None
 
 
@@ -126,14 +170,14 @@ def render(table: Table, style: Format) -> str:
         return _csv(table)
     if style == "markdown":
         head, *body = ["| " + " | ".join(line) + " |" for line in lines]
-        return "\n".join([f"{table.title}; ours / paper", "", head, "|---" * len(lines[0]) + "|", *body])
+        return "\n".join([table.title, "", head, "|---" * len(lines[0]) + "|", *body])
     escaped = [[cell.replace("_", r"\_").replace("%", r"\%") for cell in line] for line in lines]
     head, *body = [" & ".join(line) + r" \\" for line in escaped]
     caption = table.title.replace("_", r"\_").replace("%", r"\%")
     return "\n".join(
         [
             r"\begin{tabular}{l" + "c" * len(table.columns) + "}",
-            rf"% {caption}; ours / paper",
+            rf"% {caption}",
             r"\hline",
             head,
             r"\hline",
@@ -149,6 +193,8 @@ def _text(cell: Cell) -> str:
     if cell.rate is not None:
         low, high = cell.rate.interval
         counts = f"{cell.rate.successes}/{cell.rate.episodes}, {100 * low:.1f} to {100 * high:.1f}"
+        if cell.difference_percent is not None:
+            counts += "; {:+.1f}, {:+.1f} to {:+.1f}".format(*cell.difference_percent)
         ours = f"{100 * cell.rate.rate:.1f} ({counts})"
     return ours if cell.paper_percent is None else f"{ours} / {cell.paper_percent:g}"
 
@@ -158,7 +204,19 @@ def _csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["row", "column", "successes", "episodes", "percent", "low_percent", "high_percent", "paper_percent"]
+        [
+            *(
+                "row",
+                "column",
+                "successes",
+                "episodes",
+                "percent",
+                "low_percent",
+                "high_percent",
+                "paper_percent",
+            ),
+            *("difference_percent", "difference_low_percent", "difference_high_percent"),
+        ]
     )
     for name, cells in table.rows.items():
         for column, cell in zip(table.columns, cells, strict=True):
@@ -166,7 +224,11 @@ def _csv(table: Table) -> str:
             if cell.rate is not None:
                 low, high = (round(100 * bound, 2) for bound in cell.rate.interval)
                 ours = [cell.rate.successes, cell.rate.episodes, round(100 * cell.rate.rate, 2), low, high]
-            writer.writerow([name, column, *ours, "" if cell.paper_percent is None else cell.paper_percent])
+            paper = "" if cell.paper_percent is None else cell.paper_percent
+            difference = [
+                "" if value is None else round(value, 2) for value in cell.difference_percent or [None] * 3
+            ]
+            writer.writerow([name, column, *ours, paper, *difference])
     return text.getvalue().rstrip("\n")
 
 
@@ -205,7 +267,8 @@ def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> 
     """
     require_one_protocol({"the first": first, "the second": second})
     outcomes = [
-        {(r.suite, r.task, r.trial, r.seed): r.success for r in results} for results in (first, second)
+        {(r.suite, r.condition, r.task, r.trial, r.seed): r.success for r in results}
+        for results in (first, second)
     ]
     shared = outcomes[0].keys() & outcomes[1].keys()
     if not shared:

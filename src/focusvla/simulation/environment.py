@@ -1,7 +1,7 @@
 """What every simulator offers to demonstrations and evaluation."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -40,6 +40,7 @@ class Start:
     """Control steps of standing still before the policy begins."""
 
 
+@runtime_checkable
 class SimulatedEnvironment(Environment, Protocol):
     """An environment that can also be drawn later: `snapshot` now, `replay_images` at any time."""
 

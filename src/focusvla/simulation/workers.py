@@ -34,7 +34,7 @@ def simulate(next_job: Callable[[], Job | None], workers: int) -> Iterator[Any]:
         with ProcessPoolExecutor(
             count,
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_begin_worker,
+            initializer=begin_worker,
             initargs=(os.getpid(),),
         ) as pool:
             while True:
@@ -54,7 +54,8 @@ def simulate(next_job: Callable[[], Job | None], workers: int) -> Iterator[Any]:
         ) from error
 
 
-def _begin_worker(parent: int) -> None:
+def begin_worker(parent: int) -> None:
+    """Make this process simulate with one thread and end itself soon after process `parent` ends."""
     os.environ.update(OMP_NUM_THREADS="1", LP_NUM_THREADS="1")
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 

@@ -9,6 +9,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from focusvla.errors import DataError
+from focusvla.evaluation.episodes import PlannedEpisode
+from focusvla.evaluation.results import EpisodeResult
 from focusvla.policy import FocusVLAPolicy
 from focusvla.visualization.attention_maps import (
     FocusMaps,
@@ -73,12 +75,13 @@ def choose_moments(num_inferences: int) -> list[tuple[str, int]]:
 
 def has_observations(contents: EvaluationContents) -> bool:
     """Whether the evaluation saved what its policy saw."""
-    return any(observation_file(contents, episode.task).is_file() for episode in contents.episodes)
+    return any(observation_file(contents, episode).is_file() for episode in contents.episodes)
 
 
-def observation_file(contents: EvaluationContents, task: int) -> Path:
-    """Where an evaluation keeps the observations of a task's first trial."""
-    return contents.evaluation.results / "observations" / f"task-{task:03d}-trial-000.safetensors"
+def observation_file(contents: EvaluationContents, episode: EpisodeResult) -> Path:
+    """Where an evaluation keeps what its policy saw in an episode, if it does."""
+    name = PlannedEpisode.of(episode).name
+    return contents.evaluation.results / "observations" / f"{name}.safetensors"
 
 
 def draw_focus(policy: FocusVLAPolicy, contents: EvaluationContents) -> list[FocusEpisode]:
@@ -90,7 +93,7 @@ def draw_focus(policy: FocusVLAPolicy, contents: EvaluationContents) -> list[Foc
     """
     episodes = []
     for episode in contents.episodes:
-        path = observation_file(contents, episode.task)
+        path = observation_file(contents, episode)
         if episode.trial != 0 or not path.is_file():
             continue
         images, states = _read_observations(path, policy.cameras)

@@ -19,12 +19,13 @@ from focusvla.evaluation.results import (
     read_results,
     success_rate,
     success_rate_by_task,
+    without_controls,
 )
 from focusvla.policy import checkpoint_folder, checkpoint_steps, find_checkpoint, read_experiment
 from focusvla.training.metrics import read_metrics
 from focusvla.visualization.charts import LineChart, Series, line_chart, smooth
 
-VIDEO_NAME = re.compile(r"task-(\d+)-trial-(\d+)-(success|failure)\.mp4")
+VIDEO_NAME = re.compile(r"(\w+)-task-(\d+)-trial-(\d+)-(success|failure)\.mp4")
 NUM_COLORS = 4
 """Series colors that report.css defines; later runs use them again."""
 
@@ -95,8 +96,8 @@ class EvaluationContents:
         return success_rate(self.episodes)
 
     @property
-    def rate_by_task(self) -> dict[int, SuccessRate]:
-        """Per task number."""
+    def rate_by_task(self) -> dict[tuple[str, int], SuccessRate]:
+        """Per suite and task number."""
         return success_rate_by_task(self.episodes)
 
     @property
@@ -110,11 +111,12 @@ class EvaluationContents:
         if not self.episodes:
             return ""
         first, tasks = self.episodes[0], sorted({episode.task for episode in self.episodes})
+        suites = sorted({episode.suite for episode in self.episodes})
         trials = 1 + max(episode.trial for episode in self.episodes)
         values = ["--checkpoint", self.protocol["checkpoint"], "--output", self.evaluation.results]
         values += [
-            "--suite",
-            first.suite,
+            "--suites",
+            *suites,
             "--protocol",
             first.protocol,
             "--tasks",
@@ -151,6 +153,7 @@ class Video:
 
     path: Path
     instruction: str
+    suite: str
     task: int
     trial: int
     is_success: bool
@@ -207,8 +210,8 @@ def read_evaluation(evaluation: Evaluation) -> EvaluationContents:
     Raises:
         DataError: its results or its protocol are missing or damaged.
     """
-    episodes = read_results(evaluation.results / "results.jsonl")
-    episodes.sort(key=lambda episode: (episode.task, episode.trial))
+    episodes = without_controls(read_results(evaluation.results / "results.jsonl"))
+    episodes.sort(key=lambda episode: (episode.suite, episode.task, episode.trial))
     return EvaluationContents(evaluation, read_protocol(evaluation.results), tuple(episodes))
 
 
@@ -282,10 +285,7 @@ def task_rows(evaluations: Sequence[EvaluationContents]) -> list[TaskRow]:
         for contents in evaluations
         for episode in contents.episodes
     }
-    found = [
-        {(contents.episodes[0].suite, task): rate for task, rate in contents.rate_by_task.items()}
-        for contents in evaluations
-    ]
+    found = [contents.rate_by_task for contents in evaluations]
     return [
         TaskRow(suite, task, instructions[suite, task], tuple(rates.get((suite, task)) for rates in found))
         for suite, task in sorted(instructions)
@@ -346,14 +346,16 @@ def training_chart(runs: Sequence[RunContents]) -> LineChart | None:
 
 def find_videos(contents: EvaluationContents) -> list[Video]:
     """The rollouts that the evaluation drew, successes first within a task."""
-    instructions = {episode.task: episode.instruction for episode in contents.episodes}
+    instructions = {(e.suite, e.task): e.instruction for e in contents.episodes}
     videos = []
-    for path in sorted((contents.evaluation.results / "videos").glob("task-*.mp4")):
+    for path in (contents.evaluation.results / "videos").glob("*.mp4"):
         if named := VIDEO_NAME.fullmatch(path.name):
-            task, trial, outcome = int(named[1]), int(named[2]), named[3]
-            if task in instructions:
-                videos.append(Video(path, instructions[task], task, trial, outcome == "success"))
-    return sorted(videos, key=lambda video: (video.task, not video.is_success, video.trial))
+            suite, task, trial, outcome = named[1], int(named[2]), int(named[3]), named[4]
+            if (suite, task) in instructions:
+                videos.append(
+                    Video(path, instructions[suite, task], suite, task, trial, outcome == "success")
+                )
+    return sorted(videos, key=lambda video: (video.suite, video.task, not video.is_success, video.trial))
 
 
 def distinct_versions(

@@ -1,0 +1,144 @@
+"""Which episodes an evaluation plays, and in which order.
+
+With `robustness` each suite brings LIBERO-PRO's variants of it and two controls. The pictures that a vision-blind episode
+shows come from another episode of its task, so it waits until those have been played.
+"""
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+
+from focusvla.config import EvaluationConfig
+from focusvla.errors import ConfigurationError
+from focusvla.evaluation.episodes import PlannedEpisode
+from focusvla.evaluation.protocol import Protocol, clean_suite
+from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND
+from focusvla.evaluation.scheduler import Job
+from focusvla.simulation.suites import suite_task, suite_tasks
+
+AXES = {
+    "other words": "_lan",
+    "other objects' looks": "_object",
+    "objects in each other's places": "_swap",
+    "another task in the scene": "_task",
+    "with a mug": "_with_mug",
+    "with a yellow book": "_with_yellow_book",
+    "with milk": "_with_milk",
+}
+"""LIBERO-PRO's variants by the end of their suites' names."""
+_CONTROLS = {LANGUAGE_BLIND: "another task's instruction", VISION_BLIND: "another episode's pictures"}
+ALL_AXES = ("clean", *AXES, *_CONTROLS.values())
+"""Everything that `axis_of` answers for the suites that `robustness` plays."""
+_COMPLETE = {
+    "libero_spatial": set(AXES.values()),
+    "libero_object": set(AXES.values()) - {"_with_milk"},
+    "libero_goal": set(AXES.values()),
+    "libero_10": set(AXES.values()) - {"_with_milk", "_with_yellow_book"},
+}
+"""Variants whose ten tasks the package ships whole."""
+
+
+def plan_episodes(config: EvaluationConfig, rules: Protocol) -> list[PlannedEpisode]:
+    """All episodes of `config`, those of one task together and its controls last.
+
+    Raises:
+        ConfigurationError: an unknown suite or task, more trials than there are starts, more parts than tasks, or
+            robustness of a suite that has no variants.
+    """
+    tasks: dict[tuple[str, int], list[PlannedEpisode]] = {}
+    for suite in config.suites:
+        rules.max_steps_of(suite)
+        for task in config.tasks or range(len(suite_tasks(suite))):
+            tasks[suite, task] = _episodes_of_task(config, rules, suite, task)
+    if config.num_shards > len(tasks):
+        raise ConfigurationError(
+            f"num_shards={config.num_shards}: expected at most {len(tasks)}, the tasks to share out."
+        )
+    mine = list(tasks.values())[config.shard :: config.num_shards]
+    return [planned for episodes in mine for planned in episodes]
+
+
+def _episodes_of_task(
+    config: EvaluationConfig, rules: Protocol, suite: str, task: int
+) -> list[PlannedEpisode]:
+    trials = config.trials or rules.trials_per_task
+    stored = suite_task(suite, task).num_init_states
+    if rules.uses_init_states and trials > stored:
+        raise ConfigurationError(
+            f"trials={trials}: expected at most {stored}, the init states of {suite} task {task}."
+        )
+    planned = [PlannedEpisode(suite, task, trial) for trial in range(trials)]
+    if not config.robustness:
+        return planned
+    if suite not in _COMPLETE:
+        raise ConfigurationError(f"robustness: expected suites among {', '.join(_COMPLETE)}, got {suite!r}.")
+    if trials < 2:
+        raise ConfigurationError(
+            f"trials={trials}: expected at least 2 with robustness, since a vision-blind policy is shown another trial."
+        )
+    for variant in (f"{suite}{end}" for end in AXES.values() if end in _COMPLETE[suite]):
+        stored = suite_task(variant, task).num_init_states
+        planned += [PlannedEpisode(variant, task, trial) for trial in range(min(trials, stored))]
+    for condition in _CONTROLS:
+        planned += [PlannedEpisode(suite, task, trial, condition) for trial in range(trials)]
+    return planned
+
+
+def axis_of(suite: str, condition: str) -> str:
+    """What differs from the clean suite, in words; `clean` if nothing does."""
+    if condition:
+        return _CONTROLS[condition]
+    ending = suite.removeprefix(clean_suite(suite))
+    return next((axis for axis, end in AXES.items() if end == ending), ending or "clean")
+
+
+class Agenda:
+    """Hands out jobs so that players change their environment seldom."""
+
+    def __init__(self):
+        self._groups: dict[Hashable, deque[Job]] = {}
+        self._players: dict[Hashable, int] = {}
+        self._waiting: list[tuple[frozenset[str], Callable[[], Iterable[Job]]]] = []
+        self._open: set[str] = set()
+
+    def add(self, job: Job, urgent: bool = False) -> None:
+        """Put `job` behind its group's others, or before them if `urgent`."""
+        jobs = self._groups.setdefault(job.group, deque())
+        (jobs.appendleft if urgent else jobs.append)(job)
+        self._open.add(job.label)
+
+    def add_after(self, labels: Iterable[str], make: Callable[[], Iterable[Job]]) -> None:
+        """Put the jobs that `make` returns on the agenda once those with `labels`, as far as they are on it, have
+        ended."""
+        self._waiting.append((frozenset(labels) & self._open, make))
+        self._release()
+
+    def ended(self, label: str) -> None:
+        """Tell that the job with this label has ended."""
+        self._open.discard(label)
+        self._release()
+
+    def next_job(self, last_group: Hashable) -> Job | None:
+        """One of the player's last group, else of the group with the most jobs per player at work on it."""
+        if last_group in self._groups:
+            return self._take(last_group)
+        if last_group is not None and last_group in self._players:
+            self._players[last_group] -= 1
+        if not self._groups:
+            return None
+        group = max(
+            self._groups, key=lambda group: len(self._groups[group]) / (1 + self._players.get(group, 0))
+        )
+        self._players[group] = self._players.get(group, 0) + 1
+        return self._take(group)
+
+    def _take(self, group: Hashable) -> Job:
+        job = self._groups[group].popleft()
+        if not self._groups[group]:
+            del self._groups[group]
+        return job
+
+    def _release(self) -> None:
+        ready = [make for until, make in self._waiting if not until & self._open]
+        self._waiting = [(until, make) for until, make in self._waiting if until & self._open]
+        for job in (job for make in ready for job in make()):
+            self.add(job)

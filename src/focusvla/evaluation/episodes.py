@@ -1,0 +1,235 @@
+"""Playing one episode where the policy is elsewhere: a player asks, is answered, and in the end tells how it went.
+
+Nothing here needs torch, so a simulating process holds a simulator and no model.
+"""
+
+import dataclasses
+import tempfile
+import time
+import traceback
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from focusvla.data.video import encode_video
+from focusvla.evaluation.protocol import protocol
+from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND, EpisodeResult
+from focusvla.simulation.suites import only_environment, suite_tasks
+from focusvla.versions import versions
+from focusvla_client import Camera, Observation, Observer, Rollout, Spec, episode
+
+VIDEO_EVERY_SECONDS = 0.2
+"""Simulated time between frames of a rollout video."""
+
+
+@dataclass(frozen=True)
+class PlannedEpisode:
+    """Which episode is to be played."""
+
+    suite: str
+    task: int
+    trial: int
+    condition: str = ""
+    """What the policy is kept from: `LANGUAGE_BLIND`, `VISION_BLIND`, or empty for nothing."""
+
+    @property
+    def name(self) -> str:
+        """Stem of the episode's files."""
+        condition = self.condition and f"-{self.condition}"
+        return f"{self.suite}{condition}-task-{self.task:03d}-trial-{self.trial:03d}"
+
+    @classmethod
+    def of(cls, result: EpisodeResult) -> "PlannedEpisode":
+        """The episode that `result` tells of."""
+        return cls(result.suite, result.task, result.trial, result.condition)
+
+
+@dataclass(frozen=True)
+class PolicyTraits:
+    """What a player must know of the policy."""
+
+    spec: Spec
+    cameras: tuple[str, ...]
+    """Those it looks through; none if it is blind."""
+    chunk_length: int
+    identity: str
+    """A digest of its weights, or a name."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all episodes of an evaluation share."""
+
+    protocol: str
+    actions_per_inference: int
+    traits: PolicyTraits
+
+
+@dataclass(frozen=True)
+class Request:
+    """A player's question: what to do now?"""
+
+    episode: PlannedEpisode
+    inference: int
+    """How many were asked before in this episode."""
+    observation: Observation
+
+
+@dataclass(frozen=True)
+class PlayedEpisode:
+    """How an episode went, with what is kept of it."""
+
+    result: EpisodeResult
+    snapshots: Float[np.ndarray, "steps joints"] | None
+    """Joint positions before each action and at the end; None if it broke before the first."""
+    seen: dict[str, np.ndarray] = field(default_factory=dict)
+    """What the policy saw, by tensor name, in trial 0 of a task; empty in the others."""
+
+
+@dataclass
+class _Recorder(Observer):
+    snapshots: list[np.ndarray] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+
+    def on_inference(self, observation: Observation, chunk: np.ndarray) -> None:
+        self.observations.append(observation)
+
+    def on_action(self, environment: Any, action: np.ndarray) -> None:
+        self.snapshots.append(environment.snapshot())
+
+    def on_end(self, environment: Any, success: bool) -> None:
+        self.snapshots.append(environment.snapshot())
+
+
+class _Blinded:
+    """An environment whose pictures are those of another episode, as they were as many steps after its start."""
+
+    def __init__(self, environment: Any, stand_in: Float[np.ndarray, "steps joints"]):
+        self._environment = environment
+        self._stand_in = stand_in
+        self._steps = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._environment, name)
+
+    def apply(self, action: np.ndarray) -> None:
+        self._steps += 1
+        self._environment.apply(action)
+
+    def observe(self, cameras: Sequence[str]) -> Observation:
+        shown = self._environment.replay_images(self._stand_in[min(self._steps, len(self._stand_in) - 1)])
+        return dataclasses.replace(
+            self._environment.observe(()), images={camera: shown[camera] for camera in cameras}
+        )
+
+
+class EpisodePlayer:
+    """Plays one episode at a time in this process's one environment."""
+
+    def begin(
+        self,
+        setting: Setting,
+        planned: PlannedEpisode,
+        stand_in: Float[np.ndarray, "steps joints"] | None = None,
+    ) -> Request | PlayedEpisode:
+        """Begin an episode, up to its first question. `stand_in` is the trajectory whose pictures a vision-blind policy
+        sees.
+
+        Raises:
+            FocusVLAError: the environment cannot be built or drawn at all.
+        """
+        self._began = time.monotonic()
+        self._setting, self._planned = setting, planned
+        rules, traits = protocol(setting.protocol), setting.traits
+        self._environment = only_environment(planned.suite, planned.task, traits.spec.cameras[0].height)
+        traits.spec.require_equal(self._environment.spec, "the policy", "the environment")
+        self._start = rules.start(planned.suite, planned.trial)
+        self._recorder = _Recorder()
+        played: Any = self._environment
+        if planned.condition == VISION_BLIND:
+            if stand_in is None:
+                return self._finish(
+                    None, "no other trial of the task has pictures to show in place of this one's"
+                )
+            played = _Blinded(self._environment, stand_in)
+        self._playing: Generator[Observation, np.ndarray, Rollout] = episode(
+            played,
+            traits.cameras,
+            self._start,
+            max_steps=rules.max_steps_of(planned.suite),
+            actions_per_inference=setting.actions_per_inference,
+            observers=[self._recorder],
+        )
+        return self._continue(None)
+
+    def proceed(self, chunk: Float[np.ndarray, "steps action"]) -> Request | PlayedEpisode:
+        """Play what the policy answered, up to the next question or the episode's end."""
+        return self._continue(chunk)
+
+    def abandon(self, reason: str) -> PlayedEpisode:
+        """End the episode as broken: the policy could not answer."""
+        self._playing.close()
+        return self._finish(None, reason)
+
+    def _continue(self, chunk: Float[np.ndarray, "steps action"] | None) -> Request | PlayedEpisode:
+        try:
+            observation = next(self._playing) if chunk is None else self._playing.send(chunk)
+        except StopIteration as end:
+            return self._finish(end.value, "")
+        except Exception:  # noqa: BLE001 - one episode must not stop an evaluation; its traceback is in the results
+            return self._finish(None, traceback.format_exc())
+        if self._planned.condition == LANGUAGE_BLIND:
+            observation = dataclasses.replace(observation, instruction=self._another_instruction())
+        return Request(self._planned, len(self._recorder.observations), observation)
+
+    def _another_instruction(self) -> str:
+        """That of the next task of the suite which has other words; the last task's next is the first."""
+        said = [task.instruction for task in suite_tasks(self._planned.suite)]
+        others = said[self._planned.task + 1 :] + said[: self._planned.task]
+        return next((words for words in others if words != said[self._planned.task]), "")
+
+    def _finish(self, played: Rollout | None, error: str) -> PlayedEpisode:
+        recorder, planned, setting = self._recorder, self._planned, self._setting
+        result = EpisodeResult(
+            suite=planned.suite,
+            task=planned.task,
+            instruction=self._environment.task.instruction,
+            trial=planned.trial,
+            condition=planned.condition,
+            seed=self._start.seed,
+            success=played is not None and played.success,
+            steps=played.steps if played else len(recorder.snapshots),
+            inferences=played.inferences if played else len(recorder.observations),
+            seconds=round(time.monotonic() - self._began, 3),
+            protocol=setting.protocol,
+            policy=setting.traits.identity,
+            actions_per_inference=setting.actions_per_inference,
+            error=error,
+            versions=versions(),
+        )
+        seen: dict[str, np.ndarray] = {}
+        observations, cameras = recorder.observations, setting.traits.cameras
+        if planned.trial == 0 and not planned.condition and cameras and observations:
+            seen = {f"image.{c}": np.stack([o.images[c] for o in observations]) for c in cameras}
+            seen["state"] = np.stack([o.state for o in observations])
+        return PlayedEpisode(result, np.stack(recorder.snapshots) if recorder.snapshots else None, seen)
+
+    def draw_video(
+        self, planned: PlannedEpisode, snapshots: Float[np.ndarray, "steps joints"], size: int
+    ) -> bytes:
+        """All cameras side by side along an episode, `size` pixels each, as H.264 in MP4."""
+        environment = only_environment(planned.suite, planned.task, size)
+        stride = max(1, round(VIDEO_EVERY_SECONDS * environment.spec.control_rate_hz))
+        frames = [
+            np.concatenate(list(environment.replay_images(snapshot).values()), axis=1)
+            for snapshot in snapshots[::stride]
+        ]
+        picture = Camera("all", *frames[0].shape[:2])
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "video.mp4"
+            encode_video(file, frames, picture, environment.spec.control_rate_hz / stride)
+            return file.read_bytes()

@@ -1,0 +1,65 @@
+"""A checkpoint that answers the questions of many episodes at once."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from focusvla.evaluation.episodes import PolicyTraits, Request
+
+GPU_BATCH = 16
+
+
+@dataclass(frozen=True)
+class PolicySource:
+    """How a policy is made where it will run: `factory(*arguments)` has the methods of `CheckpointPolicy`."""
+
+    factory: Any
+    arguments: tuple[Any, ...]
+    description: str
+    """Where it comes from, such as the checkpoint's folder."""
+    num_gpus: int = 0
+
+
+def checkpoint_source(checkpoint: Path, device: str = "cpu") -> PolicySource:
+    """The policy in a checkpoint folder, on a device of torch's."""
+    return PolicySource(
+        CheckpointPolicy, (checkpoint, device), str(checkpoint.absolute()), num_gpus=int(device != "cpu")
+    )
+
+
+class CheckpointPolicy:
+    """Answers batches of requests."""
+
+    def __init__(self, checkpoint: Path, device: str):
+        """Load `checkpoint`.
+
+        Raises:
+            CheckpointError: it cannot be loaded.
+        """
+        import torch  # here and not above, so that simulating processes never load it
+
+        from focusvla.policy import load_policy
+
+        if device == "cpu":
+            torch.set_num_threads(1)  # the other cores simulate
+        self._policy = load_policy(checkpoint, device)
+        # Of the weights, so that results of different policies are never mixed.
+        self._identity = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()[:16]
+
+    def traits(self) -> PolicyTraits:
+        """What players must know of it."""
+        return PolicyTraits(
+            spec=self._policy.spec,
+            cameras=tuple(self._policy.cameras),
+            chunk_length=self._policy.experiment.model.chunk_length,
+            identity=self._identity,
+        )
+
+    def infer(self, requests: Sequence[Request]) -> list[Float32[np.ndarray, "chunk action"]]:
+        """A chunk per request."""
+        return list(self._policy.infer_batch([request.observation for request in requests]))

@@ -1,0 +1,202 @@
+"""Many players, one policy, and nothing lost or counted twice whatever dies. Real processes, real signals."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from focusvla.errors import ConfigurationError, WorkerError
+from focusvla.evaluation.actors import Answer, Died, ProcessSystem, Raised, Returned, answer_of
+from focusvla.evaluation.episodes import PlannedEpisode, Request
+from focusvla.evaluation.policies import PolicySource
+from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
+from focusvla_client import Observation
+
+
+class Counter:
+    """A player whose episode of `length` questions ends with the sum of the answers; each is its own question."""
+
+    def begin(self, name: int, length: int) -> Request | int:
+        """Ask the first question."""
+        self._name, self._left, self._sum = name, length, 0
+        return self._ask()
+
+    def proceed(self, answer: int) -> Request | int:
+        """Ask the next, or end."""
+        self._sum += answer
+        self._left -= 1
+        return self._ask() if self._left else self._sum
+
+    def abandon(self, reason: str) -> str:
+        """End without a sum."""
+        return f"abandoned: {reason.strip().splitlines()[-1]}"
+
+    def _ask(self) -> Request:
+        observation = Observation({}, np.array([self._name], np.float32), "count")
+        return Request(PlannedEpisode("count", self._name, 0), 0, observation)
+
+
+class Doubler:
+    """A policy that answers twice the question, and breaks at 13."""
+
+    def __init__(self):
+        self.batches: list[int] = []
+
+    def infer(self, requests: list[Request]) -> list[int]:
+        """One answer per request."""
+        self.batches.append(len(requests))
+        numbers = [int(request.observation.state[0]) for request in requests]
+        if 13 in numbers:
+            raise ValueError("thirteen")
+        return [2 * number for number in numbers]
+
+
+class FakeActor:
+    """Lives here, answers when waited for."""
+
+    def __init__(self, target):
+        self.target, self.answer, self.killed = target, None, False
+
+    def call(self, method: str, *arguments) -> None:
+        self.answer = answer_of(getattr(self.target, method), arguments)
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+class FakeSystem:
+    """Answers at once; the n-th wait replaces answers by what `disasters` has for n."""
+
+    def __init__(self, disasters: dict[int, Answer] | None = None):
+        self.disasters, self.waits, self.policies = disasters or {}, 0, []
+
+    def num_cores(self) -> int:
+        return 2
+
+    def start(self, factory, *arguments, local=False, num_gpus=0):
+        actor = FakeActor(factory(*arguments) if local else Counter())
+        if local:
+            self.policies.append(actor.target)
+        return actor
+
+    def wait(self, actors, seconds):
+        self.waits += 1
+        disaster = self.disasters.pop(self.waits, None)
+        return [(actor, disaster or actor.answer) for actor in actors]
+
+
+LIMITS = Limits(max_batch=8, max_wait_seconds=0.05, stall_seconds=60.0)
+SOURCE = PolicySource(Doubler, (), "doubles")
+
+
+def job(number: int, length: int = 3) -> Job:
+    return Job(method="begin", arguments=(number, length), group=0, label=f"job {number}")
+
+
+def run(system: FakeSystem, jobs: list[Job], num_players: int = 2, limits: Limits = LIMITS):
+    scheduler = Scheduler(system, SOURCE, num_players, limits)
+    incidents: list[Incident] = []
+    left = list(jobs)
+    ended = list(scheduler.run(lambda group: left.pop(0) if left else None, incidents.append))
+    assert len(ended) == len(jobs), "every job ends once"
+    return {done.label: outcome for done, outcome in ended}, incidents
+
+
+SUMS = {f"job {number}": 2 * number * 3 for number in range(5)}
+
+
+def test_every_job_ends_once_and_players_that_wait_together_share_a_batch():
+    system = FakeSystem()
+    assert run(system, [job(number) for number in range(5)]) == (SUMS, [])
+    assert max(system.policies[0].batches) == 2
+
+
+def test_a_batch_holds_no_more_than_its_limit():
+    system = FakeSystem()
+    limits = Limits(max_batch=1, max_wait_seconds=0.05, stall_seconds=60.0)
+    assert run(system, [job(number) for number in range(5)], limits=limits)[0] == SUMS
+    assert set(system.policies[0].batches) == {1}
+
+
+@pytest.mark.parametrize("wait", range(1, 9))
+def test_whatever_dies_at_any_time_its_job_is_done_again_and_ends_once(wait):
+    """At odd waits players answer, at even ones the policy does."""
+    system = FakeSystem({wait: Died("killed")})
+    sums, incidents = run(system, [job(number) for number in range(5)])
+    assert sums == SUMS
+    kinds = {incident.what for incident in incidents}
+    assert kinds in ({"player died"}, {"policy died"})
+    assert len(system.policies) == (2 if kinds == {"policy died"} else 1)
+
+
+def test_a_question_that_breaks_the_policy_ends_its_own_episode_alone():
+    sums, _ = run(FakeSystem(), [job(12), job(13)])
+    assert sums == {"job 12": 72, "job 13": "abandoned: ValueError: thirteen"}
+
+
+def test_a_job_whose_players_are_lost_three_times_is_given_up():
+    class Fragile(FakeSystem):
+        def wait(self, actors, seconds):
+            answers = super().wait(actors, seconds)
+            return [
+                (a, Died("out of memory") if getattr(a.target, "_name", 0) == 3 else r) for a, r in answers
+            ]
+
+    sums, incidents = run(Fragile(), [job(3), job(4)])
+    assert sums["job 4"] == 24
+    assert sums["job 3"] == Lost("player died in each of 3 attempts, the last time: out of memory")
+    assert [incident.attempt for incident in incidents] == [1, 2, 3]
+
+
+def test_a_policy_that_dies_three_times_in_a_row_is_an_error_that_says_how_to_go_on():
+    system = FakeSystem({wait: Died("code -9") for wait in (2, 3, 4)})
+    with pytest.raises(WorkerError, match=r"lost 3 times in a row .*code -9.* run the same command again"):
+        run(system, [job(1)], num_players=1)
+
+
+def test_an_error_that_the_user_can_mend_is_raised():
+    system = FakeSystem({1: Raised(ConfigurationError("no such task"), "")})
+    with pytest.raises(ConfigurationError, match="no such task"):
+        run(system, [job(1)])
+
+
+class Sleeper:
+    """Naps, or says which process it is in."""
+
+    def nap(self, seconds: float) -> int:
+        """Its process, after a while."""
+        time.sleep(seconds)
+        return os.getpid()
+
+    def fail(self) -> None:
+        """Always."""
+        raise ConfigurationError("as asked")
+
+
+@pytest.fixture
+def sleeper():
+    actor = ProcessSystem().start(Sleeper)
+    yield actor
+    actor.kill()
+
+
+@pytest.mark.slow
+def test_a_process_answers_raises_and_dies(sleeper):
+    system = ProcessSystem()
+    sleeper.call("nap", 0.0)
+    ((_, answer),) = system.wait([sleeper], 60.0)
+    assert answer == Returned(sleeper.process.pid)
+    sleeper.call("fail")
+    ((_, answer),) = system.wait([sleeper], 60.0)
+    assert isinstance(answer, Raised)
+    assert str(answer.error) == "as asked"
+    sleeper.call("nap", 60.0)
+    assert system.wait([sleeper], 0.2) == []
+    os.kill(sleeper.process.pid, signal.SIGKILL)
+    ((_, answer),) = system.wait([sleeper], 10.0)
+    assert answer == Died(f"process {sleeper.process.pid} ended with code -9")
+    sleeper.call("nap", 0.0)  # to a process that is gone: no exception, and the same answer
+    ((_, answer),) = system.wait([sleeper], 10.0)
+    assert isinstance(answer, Died)
