@@ -25,7 +25,7 @@ def test_what_stands_on_a_fixture_is_placed_on_it_at_every_reset(on_the_stove):
     for seed in range(3):
         on_the_stove.reset(Start(init_state=None, seed=seed))
         places.append(scene.object_position("flat_stove_1"))
-        offsets.append(scene.object_position(scene.target) - places[-1])
+        offsets.append(scene.object_position(scene.named_objects[0]) - places[-1])
     assert np.ptp(places, axis=0)[:2].max() > 0.003  # the stove was moved, and the bowl with it
     np.testing.assert_allclose(offsets, np.tile([0.14, 0.0, 0.021], (3, 1)), atol=0.02)
 
@@ -70,19 +70,33 @@ def test_the_expert_makes_each_kind_of_goal_true(task, seed):
     assert played.steps < 400
 
 
-def test_a_task_about_no_movable_object_has_no_target_to_displace():
-    from focusvla.errors import ConfigurationError
+def test_what_stands_on_a_fixture_is_displaced_on_it():
+    from focusvla.simulation.environment import Start
+    from focusvla.simulation.libero import LiberoEnvironment
+    from focusvla.simulation.suites import only_environment
+
+    environment = only_environment("libero_spatial", 5, 64, mesh_cell_meters=0.008)  # the bowl on the ramekin
+    assert isinstance(environment, LiberoEnvironment)
+    bowl = environment.scene.named_objects[0]
+
+    def place(displacement):
+        environment.reset(Start(init_state=0, seed=2, displacement_meters=displacement))
+        return environment.scene.object_position(bowl)
+
+    standard, displaced = place(0.0), place(0.04)
+    assert 0.005 < np.linalg.norm((displaced - standard)[:2]) < 0.06
+    assert abs(displaced[2] - standard[2]) < 0.01
+
+
+def test_a_task_about_no_movable_object_has_nothing_to_displace():
     from focusvla.simulation.environment import Start
     from focusvla.simulation.libero import LiberoEnvironment
     from focusvla.simulation.suites import only_environment
 
     environment = only_environment("libero_goal", 7, 64, mesh_cell_meters=0.008)
     assert isinstance(environment, LiberoEnvironment)
-    assert environment.scene.target is None
-    with pytest.raises(
-        ConfigurationError, match="expected 0 for 'turn_on_the_stove', which is about no movable object"
-    ):
-        environment.reset(Start(init_state=0, displacement_meters=0.05))
+    assert environment.scene.named_objects == []
+    environment.reset(Start(init_state=0, displacement_meters=0.05))
 
 
 @pytest.mark.parametrize(("suite", "task"), [("libero_object", 2), ("libero_spatial", 7)])

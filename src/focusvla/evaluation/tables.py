@@ -87,7 +87,9 @@ def table_by_suite(results: Labeled) -> Table:
         cells = [Cell(rate, published[i] if published else None) for i, rate in enumerate(rates)]
         rows[name] = (*cells, _mean(cells))
     titles = (*SUITE_TITLES.values(), "Average")
-    return Table(f"Success by suite, {protocol}: percent (successes/episodes, Wilson 95 %); ours / paper", titles, rows)
+    return Table(
+        f"Success by suite, {protocol}: percent (successes/episodes, Wilson 95 %); ours / paper", titles, rows
+    )
 
 
 def table_by_task(results: Sequence[EpisodeResult], name: str) -> Table:
@@ -110,7 +112,9 @@ def table_by_task(results: Sequence[EpisodeResult], name: str) -> Table:
         rows[SUITE_TITLES.get(suite, suite)] = (*cells, _mean(cells))
     columns = (*(str(task + 1) for task in range(num_tasks)), "Average")
     return Table(
-        f"Success by task, {name}, {protocol}: percent (successes/episodes, Wilson 95 %); ours / paper", columns, rows
+        f"Success by task, {name}, {protocol}: percent (successes/episodes, Wilson 95 %); ours / paper",
+        columns,
+        rows,
     )
 
 

@@ -46,6 +46,12 @@ HOLD_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 _CHANGED_WHILE_RUNNING = ("body_pos", "body_quat", "geom_rgba", "site_rgba")
 """Parts of the model that resets and steps change: where fixtures stand, which markers and burners show."""
 
+_PLACEMENTS = 50
+"""Draws of where displaced objects stand, each from a range nine tenths as wide as the last."""
+_REACH_METERS = 0.78
+"""From the robot's base; the hand comes down on objects up to there."""
+_PENETRATION_METERS = 0.003
+"""How much deeper than before an object may be in what it touches."""
 _FALL_METERS = 0.2
 """Objects are dropped from up to 9 cm above where they come to stand; what sinks further has missed the table."""
 
@@ -202,37 +208,47 @@ class LiberoEnvironment:
                 f"init_state={start.init_state}: expected 0..{len(self._init_states) - 1} for {self.task.name!r}."
             )
         rng, seed = np.random.default_rng(start.seed), start.seed
-        for _ in range(50):
+        for attempt in range(_PLACEMENTS):
+            moved = self.scene.named_objects if start.displacement_meters > 0 else []
+            heights = self._settled_heights(start, seed) if moved else {}
             self._reset_physics(start, seed)
-            target = self.scene.target
-            if start.displacement_meters > 0:
-                if target is None:
-                    raise ConfigurationError(
-                        f"displacement_meters={start.displacement_meters}: expected 0 for {self.task.name!r}, which is "
-                        "about no movable object."
-                    )
-                self.scene.move_object(target, self._free_place(target, start.displacement_meters, rng))
+            reach = start.displacement_meters * 0.9**attempt
+            placed = all(self._displace(name, reach, rng) for name in moved)
             before = {name: self.scene.object_position(name) for name in self.scene.object_names}
-            upright = self.scene.object_rotation(target) if target else np.eye(3)
+            axes = {name: self.scene.object_rotation(name) for name in moved}
             for _ in range(start.settle_steps):
                 self.apply(HOLD_ACTION)
-            stands = True
-            if start.displacement_meters > 0 and target is not None:
-                drift = np.linalg.norm((self.scene.object_position(target) - before[target])[:2])
-                tilt = np.abs(self.scene.object_rotation(target) - upright).max()
-                stands = bool(drift < 0.01 and tilt < 0.1)
+            stands = placed and all(
+                self._stands(name, before[name], axes[name], heights[name]) for name in moved
+            )
             fell = start.init_state is None and any(
                 self.scene.object_position(name)[2] < height[2] - _FALL_METERS
                 for name, height in before.items()
             )
-            if stands and not fell:
+            if stands and not fell and not (moved and self.success()):
                 self._displace_arm(start.arm_displacement_meters, rng)
                 return
             if fell:  # the benchmark's samplers now and then place an object beside the table
                 seed = int(rng.integers(2**31))
         raise ConfigurationError(
-            f"displacement_meters={start.displacement_meters}: found no place where {target!r} stands."
+            f"displacement_meters={start.displacement_meters}: found no places where {', '.join(moved)} stand."
         )
+
+    def _settled_heights(self, start: Start, seed: int) -> dict[str, float]:
+        """How high the objects stand where the reset puts them."""
+        self._reset_physics(start, seed)
+        for _ in range(start.settle_steps):
+            self.apply(HOLD_ACTION)
+        return {name: float(self.scene.object_position(name)[2]) for name in self.scene.object_names}
+
+    def _stands(
+        self, name: str, before: Float[np.ndarray, "3"], axes: Float[np.ndarray, "3 3"], height: float
+    ) -> bool:
+        """Whether a moved object stayed where it was put, upright, and on the same support as before."""
+        position = self.scene.object_position(name)
+        drift = np.linalg.norm((position - before)[:2])
+        tilt = np.abs(self.scene.object_rotation(name) - axes).max()
+        return bool(drift < 0.01 and tilt < 0.1 and abs(position[2] - height) < 0.01)
 
     def _reset_physics(self, start: Start, seed: int) -> None:
         state = np.random.get_state()  # noqa: NPY002 - robosuite draws from numpy's global generator
@@ -266,26 +282,27 @@ class LiberoEnvironment:
             ):
                 values[body] = np.fromstring(element.get(attribute, default), sep=" ")
 
-    def _free_place(self, target: str, reach: float, rng: np.random.Generator) -> Float[np.ndarray, "2"]:
-        """Where `target` touches nothing, at most `reach` from where it is, and the arm can take it."""
-        scene = self.scene
-        center = scene.object_position(target)[:2]
-        radii = {}
-        for name in scene.object_names:
-            points = scene.surface_points(name, 500)[:, :2]
-            radii[name] = np.linalg.norm(points - scene.object_position(name)[:2], axis=1).max()
-        for _ in range(1000):
+    def _displace(self, name: str, reach: float, rng: np.random.Generator) -> bool:
+        """Move an object by at most `reach` along x and y to where it touches nothing that it did not lean on, and the
+        arm can take it; False if there is no such place."""
+        scene, center = self.scene, self.scene.object_position(name)[:2]
+        radii = {other: scene.object_radius(other) for other in scene.object_names}
+
+        def overlap(place: Float[np.ndarray, "2"], other: str) -> bool:
+            distance = np.linalg.norm(place - scene.object_position(other)[:2])
+            return bool(distance < radii[other] + radii[name] + 0.01)
+
+        sunk = scene.penetration(name)  # some init states begin inside the table, which then pushes
+        others = [other for other in scene.object_names if other != name and not overlap(center, other)]
+        for _ in range(200):
             place = center + rng.uniform(-reach, reach, 2)
-            free = all(
-                np.linalg.norm(place - scene.object_position(name)[:2]) > radii[name] + radii[target] + 0.01
-                for name in scene.object_names
-                if name != target
-            )
-            if free and np.linalg.norm(place - scene.robot_base[:2]) < 0.78:
-                return place
-        raise ConfigurationError(
-            f"displacement_meters={reach}: no free place for {target!r} in {self.task.name!r}."
-        )
+            is_near = np.linalg.norm(place - scene.robot_base[:2]) < _REACH_METERS
+            if is_near and not any(overlap(place, other) for other in others):
+                scene.move_object(name, place)
+                if scene.penetration(name) < sunk + _PENETRATION_METERS:
+                    return True
+        scene.move_object(name, center)
+        return False
 
     def _displace_arm(self, reach: float, rng: np.random.Generator) -> None:
         if reach == 0:

@@ -28,9 +28,13 @@ class LiberoScene:
         return self._environment.parsed_problem["goal_state"]
 
     @property
-    def target(self) -> str | None:
-        """The first movable object that the goal names; None where it is about a drawer or a stove alone."""
-        return next((name for _, *names in self.goal for name in names if name in self.object_names), None)
+    def named_objects(self) -> list[str]:
+        """The movable objects that the goal names, in its order; none where it is about a drawer or a stove alone."""
+        return list(dict.fromkeys(n for _, *names in self.goal for n in map(self._owner, names) if n))
+
+    def _owner(self, name: str) -> str | None:
+        """The movable object that `name` is or is a region of: `basket_1` of `basket_1_contain_region`."""
+        return next((o for o in self.object_names if name == o or name.startswith(f"{o}_")), None)
 
     @property
     def object_names(self) -> list[str]:
@@ -101,6 +105,22 @@ class LiberoScene:
                 corners += [middle - reach, middle + reach]
         low, high = np.min(corners, axis=0), np.max(corners, axis=0)
         return axis, (low + high) / 2, float(high[2])
+
+    def object_radius(self, name: str) -> float:
+        """Meters from an object's origin to its farthest visible point, seen from above."""
+        points = self.surface_points(name, 500)[:, :2]
+        return float(np.linalg.norm(points - self.object_position(name)[:2], axis=1).max())
+
+    def penetration(self, name: str) -> float:
+        """Meters that an object is inside of others, at the deepest of its contacts."""
+        root = self._environment.obj_body_id[name]
+        contacts = self.data.contact
+        depths = [
+            -contacts.dist[index]
+            for index, geoms in enumerate(contacts.geom)
+            if sum(self._belongs(self.model.geom_bodyid[geom], root) for geom in geoms) == 1
+        ]
+        return float(max(depths, default=0.0))
 
     def move_object(self, name: str, xy: Float[np.ndarray, "2"]) -> None:
         """Put an object's origin at `xy`, height and orientation kept, and recompute the kinematics."""
