@@ -4,13 +4,14 @@ The recorded action is the expert's, the executed one is disturbed: so demonstra
 ideal path and show the way back (disturbances for augmenting robot trajectories, Laskey et al. 2017).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from focusvla_client import Environment, Observation, Spec
+from focusvla_client.spec import ACTION_JOINT_POSITION
 
 _PERSISTENCE = 0.7
 _ROTATION_SHARE = 0.5
@@ -18,23 +19,32 @@ _PUSH_PROBABILITY = 0.06
 """Per step with the gripper open; a push takes 3 to 6 steps and moves the hand by up to 8 cm. Twice a demonstration:
 with half of it, and none in a third of the demonstrations, policies grasped beside the target three times as often."""
 
+_JOINT_PERSISTENCE = 0.9
+_FULL_JOINT = 0.03
+"""Radians that noise of 1 moves a joint by."""
+_JOINT_PUSH_PROBABILITY = 0.015
+_JOINT_PUSH_STEPS = (12, 24)
+_JOINT_PUSH_RADIANS = np.array([0.25, 0.15, 0.15, 0.1, 0.15, 0.1])
+
 
 class NoisyEnvironment:
     """An environment whose arm does not do quite what it is told. The gripper obeys."""
 
     def __init__(self, environment: Environment, sigma: float, pushes: bool, rng: np.random.Generator):
-        """Disturb `environment` with noise of standard deviation `sigma` in units of full command; 0 is none.
+        """Disturb `environment` with noise of standard deviation `sigma` in units of full command; 0 is none. A joint's
+        full command is 0.03 rad.
 
         With `pushes`, while the gripper is open, six steps in a hundred begin a push of 3 to 6 steps in a random
-        direction: what is learned from them is to see, close to the object, that the hand is beside it.
+        direction: what is learned from them is to see, close to the object, that the hand is beside it. Of arms that
+        are commanded by their joints, at 50 Hz, each is pushed for itself, a quarter as often and four times as long.
         """
         self.environment = environment
-        self._pushes = pushes
-        self._scale = sigma * np.array([1.0] * 3 + [_ROTATION_SHARE] * 3)
-        self._rng = rng
-        self._noise = np.zeros(6)
-        self._push = np.zeros(6)
-        self._push_steps = 0
+        joints = environment.spec.action_space == ACTION_JOINT_POSITION
+        self._disturb: Callable[[np.ndarray], np.ndarray] = (
+            _DisturbedJoints(environment.spec, sigma, pushes, rng)
+            if joints
+            else _DisturbedHand(sigma, pushes, rng)
+        )
 
     @property
     def spec(self) -> Spec:
@@ -53,9 +63,24 @@ class NoisyEnvironment:
         """Whether the goal predicates hold."""
         return self.environment.success()
 
-    def apply(self, action: Float[np.ndarray, "7"]) -> None:
+    def apply(self, action: Float[np.ndarray, " action"]) -> None:
         """Carry out a disturbed `action`."""
-        self.environment.apply(np.clip(action + np.append(self._disturbance(action), 0.0), -1.0, 1.0))
+        self.environment.apply(self._disturb(action))
+
+
+class _DisturbedHand:
+    """Displacements of one hand in [-1, 1], and its gripper."""
+
+    def __init__(self, sigma: float, pushes: bool, rng: np.random.Generator):
+        self._pushes = pushes
+        self._scale = sigma * np.array([1.0] * 3 + [_ROTATION_SHARE] * 3)
+        self._rng = rng
+        self._noise = np.zeros(6)
+        self._push = np.zeros(6)
+        self._push_steps = 0
+
+    def __call__(self, action: Float[np.ndarray, "7"]) -> Float[np.ndarray, "7"]:
+        return np.clip(action + np.append(self._disturbance(action), 0.0), -1.0, 1.0)
 
     def _disturbance(self, action: Float[np.ndarray, "7"]) -> Float[np.ndarray, "6"]:
         rng = self._rng
@@ -70,3 +95,38 @@ class NoisyEnvironment:
             self._push_steps -= 1
             return self._push - action[:6]
         return self._noise
+
+
+class _DisturbedJoints:
+    """Joint angles of any number of arms, each with its gripper behind them; 0 is closed, 1 open."""
+
+    def __init__(self, spec: Spec, sigma: float, pushes: bool, rng: np.random.Generator):
+        grippers = [index for index, name in enumerate(spec.action) if name.endswith("gripper")]
+        self._arms = [
+            _DisturbedArm(slice(begin, end), sigma, pushes, rng)
+            for begin, end in zip([0] + [index + 1 for index in grippers], grippers, strict=False)
+        ]
+
+    def __call__(self, action: Float[np.ndarray, " action"]) -> Float[np.ndarray, " action"]:
+        disturbed = action.copy()
+        for arm in self._arms:
+            disturbed[arm.joints] += arm.disturbance(is_open=bool(action[arm.joints.stop] > 0.5))
+        return disturbed
+
+
+class _DisturbedArm:
+    def __init__(self, joints: slice, sigma: float, pushes: bool, rng: np.random.Generator):
+        self.joints = joints
+        self._scale, self._pushes, self._rng = sigma * _FULL_JOINT, pushes, rng
+        self._noise = np.zeros(joints.stop - joints.start)
+        self._push: list[np.ndarray] = []
+
+    def disturbance(self, is_open: bool) -> Float[np.ndarray, " joints"]:
+        rng, count = self._rng, len(self._noise)
+        fresh = rng.normal(size=count) * self._scale
+        self._noise = _JOINT_PERSISTENCE * self._noise + np.sqrt(1 - _JOINT_PERSISTENCE**2) * fresh
+        if self._pushes and not self._push and is_open and rng.random() < _JOINT_PUSH_PROBABILITY:
+            peak = rng.uniform(-1, 1, count) * _JOINT_PUSH_RADIANS
+            steps = int(rng.integers(*_JOINT_PUSH_STEPS))
+            self._push = [peak * np.sin(np.pi * step / steps) for step in range(1, steps)]
+        return self._noise + (self._push.pop() if self._push else 0.0)

@@ -13,8 +13,10 @@ from jaxtyping import Float, Int
 from focusvla.simulation.rendering import load_mujoco
 
 
-def simplify_visual_meshes(model: Any, cell_meters: float, min_faces: int = 800) -> tuple[int, int]:
-    """Merge vertices of the visual meshes of `model` (`mujoco.MjModel`), in place; give it a copy.
+def simplify_visual_meshes(
+    model: Any, cell_meters: float, min_faces: int = 800, group: int = 1
+) -> tuple[int, int]:
+    """Merge vertices of the meshes that `model` (`mujoco.MjModel`) draws in `group`, in place; give it a copy.
 
     Returns the numbers of faces before and after.
     """
@@ -23,7 +25,7 @@ def simplify_visual_meshes(model: Any, cell_meters: float, min_faces: int = 800)
     meshes = {
         int(model.geom_dataid[geom])
         for geom in range(model.ngeom)
-        if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_MESH and model.geom_group[geom] == 1
+        if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_MESH and model.geom_group[geom] == group
     }
     for mesh in sorted(meshes):
         first_face, num_faces = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]

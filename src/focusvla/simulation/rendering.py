@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import weakref
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 
@@ -28,8 +29,12 @@ drawing.free()
 context.free()
 """
 
+MUJOCO_GROUPS = (0, 1, 2)
+"""The groups of geometries that MuJoCo draws unless told otherwise."""
+LIBERO_GROUPS = (1, 2)
+"""Those that the LIBERO benchmark draws: collision geometries (group 0) are left out."""
 _HIDDEN_GROUP = 5
-"""Geometries of this group are not drawn; MuJoCo draws groups 0 to 2 unless told otherwise."""
+"""A group that is never drawn."""
 
 _open_renderer: "weakref.ref[Renderer] | None" = None
 
@@ -79,12 +84,19 @@ def load_mujoco() -> Any:
 
 
 class Renderer:
-    """Draws a MuJoCo model's cameras as the LIBERO benchmark does: visual geometries only, 4 samples a
-    pixel."""
+    """Draws a MuJoCo model's cameras, 4 samples a pixel."""
 
-    def __init__(self, model, height: int, width: int, skip_unseen: bool = False):
+    def __init__(
+        self,
+        model,
+        height: int,
+        width: int,
+        skip_unseen: bool = False,
+        groups: Collection[int] = LIBERO_GROUPS,
+    ):
         """Open a drawing context for `model` (`mujoco.MjModel`), images of `height` x `width` pixels.
 
+        Geometries of `groups` are drawn.
         With `skip_unseen`, meshes whose bounding box lies outside a camera's view are not sent to it, which
         saves a third of the time and may change single pixels.
         """
@@ -108,8 +120,7 @@ class Renderer:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
         self._scene = mujoco.MjvScene(model, maxgeom=1000)
         self._option = mujoco.MjvOption()
-        self._option.geomgroup[0] = 0
-        self._option.geomgroup[1] = 1
+        self._option.geomgroup[:] = [group in groups for group in range(len(self._option.geomgroup))]
         self._viewpoint = mujoco.MjvCamera()
         self._viewpoint.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._perturbation = mujoco.MjvPerturb()
