@@ -9,7 +9,9 @@ import torch
 from focusvla.config import ExperimentConfig, ModelConfig, config_from_dict
 from focusvla.errors import ConfigurationError
 from focusvla.model.focusvla import FocusVLA
-from focusvla.presets import PRESETS, paper_structure, paper_tiny, preset
+from focusvla.presets import PRESETS, fitted, paper_structure, paper_tiny, preset
+from focusvla.simulation.aloha import aloha_spec
+from focusvla.simulation.libero import libero_spec
 from focusvla.types import ModelInputs
 
 LIKE_PAPER = sorted(name for name in PRESETS if name.startswith(("paper", "baseline")))
@@ -144,3 +146,13 @@ def test_a_chunk_that_the_action_queries_do_not_fill_is_refused():
         ConfigurationError, match=r"num_action_queries: expected chunk_length \* action_dim = 70"
     ):
         replace(model, chunk_length=10)
+
+
+def test_a_preset_is_fitted_to_its_data_and_keeps_a_query_for_each_action():
+    spec = aloha_spec(128)
+    model = fitted(preset("mini"), spec, 16).model
+    assert (model.num_cameras, model.state_dim, model.action_dim) == (3, 14, 14)
+    assert (model.chunk_length, model.num_action_queries) == (16, 16)
+    assert fitted(preset("baseline_mlp"), spec).model.num_action_queries == 8 * 14
+    assert fitted(preset("paper"), spec, 16).model.num_action_queries == 64
+    assert fitted(preset("mini"), libero_spec(128)) == preset("mini")

@@ -18,6 +18,32 @@ from focusvla.config import (
     WeightsConfig,
 )
 from focusvla.errors import require_known
+from focusvla_client import Spec
+
+
+def fitted(experiment: ExperimentConfig, spec: Spec, chunk_length: int | None = None) -> ExperimentConfig:
+    """The same experiment for data of `spec`: as many cameras, state and action dimensions, and perhaps a longer chunk.
+
+    Where each action step, or each number of each, has a query of its own, it keeps one.
+    """
+    model = experiment.model
+    steps = chunk_length or model.chunk_length
+    queries = model.num_action_queries
+    if model.policy_head.latent == "action_queries":
+        queries = steps * len(spec.action)
+    elif queries == model.chunk_length:
+        queries = steps
+    return dataclasses.replace(
+        experiment,
+        model=dataclasses.replace(
+            model,
+            num_cameras=len(spec.cameras),
+            state_dim=len(spec.state),
+            action_dim=len(spec.action),
+            chunk_length=steps,
+            num_action_queries=queries,
+        ),
+    )
 
 
 def tiny() -> ExperimentConfig:

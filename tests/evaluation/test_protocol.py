@@ -2,8 +2,9 @@
 
 import pytest
 
+from focusvla.config.suites import clean_suite
 from focusvla.errors import ConfigurationError
-from focusvla.evaluation.protocol import PROTOCOLS, clean_suite, protocol
+from focusvla.evaluation.protocol import PROTOCOLS, protocol
 
 
 def test_the_published_protocol_has_the_published_numbers():
@@ -21,7 +22,7 @@ def test_widened_starts_differ_from_the_published_ones_in_the_displacement_and_i
     starts = [wide.start("libero_object", n) for n in range(3)]
     assert [start.displacement_meters for start in starts] == [0.08] * 3
     assert [start.seed for start in starts] == [1_000_000, 1_000_001, 1_000_002]
-    assert set(wide.displacement_meters) == {"libero_spatial", "libero_object", "libero_goal", "libero_10"}
+    assert set(wide.displacement_meters) >= {"libero_spatial", "libero_object", "libero_goal", "libero_10"}
     assert (wide.max_steps, wide.settle_steps) == (published.max_steps, published.settle_steps)
 
 

@@ -25,6 +25,7 @@ def demonstrate(
 
     Example: focusvla demonstrate --output data/object --tasks 2 3 4 --episodes-per-task 30
 
+    Suites: libero_spatial, libero_object, libero_goal, libero_10, aloha (extra `aloha`).
     Interrupted, the same command goes on where it stopped.
 
     Args:
@@ -80,6 +81,7 @@ def train(
     data: Path,
     output: Path,
     cache: Path | None = None,
+    chunk_length: int | None = None,
     overrides: Annotated[TrainingOverrides, tyro.conf.arg(name="")] = _NO_OVERRIDES,
     weights: WeightsOverrides = _NO_WEIGHTS,
 ) -> None:
@@ -87,7 +89,8 @@ def train(
 
     Example: focusvla train mini --data data/object --output runs/mini
 
-    Interrupted, the same command goes on from the newest checkpoint, with the losses of an undisturbed run.
+    Cameras, states and actions are as many as the data set has. Interrupted, the same command goes on from the newest
+    checkpoint, with the losses of an undisturbed run.
 
     Args:
         preset: `mini`, `mini_blind` (sees nothing, the baseline), `tiny` (random weights, for tests), `paper` (downloads
@@ -95,6 +98,7 @@ def train(
         data: Folder of a LeRobot v3.0 data set.
         output: Folder of the run: metrics and checkpoints.
         cache: Folder for decoded frames and encoded features; beside the data set if not given.
+        chunk_length: Actions that the policy predicts at once; the preset's if not given.
         overrides: What to change in the preset.
         weights: What the pretrained parts start from.
     """
@@ -106,20 +110,29 @@ def train(
         training=replace(experiment.training, **_given(overrides)),
         weights=replace(experiment.weights, **_given(weights)),
     )
-    run_training(experiment, data, output, cache)
+    run_training(experiment, data, output, cache, chunk_length)
 
 
 def _given(overrides: TrainingOverrides | WeightsOverrides) -> dict[str, Any]:
     return {name: value for name, value in asdict(overrides).items() if value is not None}
 
 
-def run_training(experiment, data: Path, output: Path, cache: Path | None, label: str = "training") -> Path:
-    """Train `experiment` with progress bars; what `train` and `quickstart` share."""
+def run_training(
+    experiment,
+    data: Path,
+    output: Path,
+    cache: Path | None = None,
+    chunk_length: int | None = None,
+    label: str = "training",
+) -> Path:
+    """Train `experiment`, fitted to the data, with progress bars; what `train` and `quickstart` share."""
     from focusvla.data.lerobot_reader import LeRobotSource
+    from focusvla.presets import fitted
     from focusvla.training.trainer import StepReport
     from focusvla.training.trainer import train as run
 
     source = LeRobotSource(data)
+    experiment = fitted(experiment, source.spec, chunk_length)
     average = [float("nan")] * 2
 
     with bar(label) as shown:

@@ -97,7 +97,7 @@ def quickstart(
             evaluate_command("mini_blind", "wide_blind", blind_wide),
         ),
     ):
-        run_training(experiment, data, runs["mini"], None, label="training")
+        run_training(experiment, data, runs["mini"])
     with (
         _timed(output, "evaluate"),
         _background(output / "standard.log", evaluate_command("mini", "standard", evaluation)),

@@ -1,9 +1,10 @@
 """What is recorded and evaluated in a simulator."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from focusvla.config.checks import require as _require
+from focusvla.config.suites import suite_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,26 +12,26 @@ class DemonstrationConfig:
     """What scripted experts record. Starts are fresh resets, never the benchmark's own init states."""
 
     suite: str = "libero_object"
-    """Name of a LIBERO suite with scripted experts."""
-    tasks: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
-    """Numbers of the tasks in the suite."""
+    """Name of a suite with scripted experts: `aloha`, or one of LIBERO's."""
+    tasks: tuple[int, ...] = ()
+    """Numbers of the tasks in the suite; none given means all."""
     episodes_per_task: int = 50
     """Successful episodes to keep."""
     seed: int = 0
     """All randomness of attempt n at a task is a function of this seed, the task and n."""
-    displacement_meters: float = 0.08
-    """The target is moved by up to this much along x and y each; 0 for suites whose objects stand on and in others."""
+    displacement_meters: float | None = None
+    """What the task names is moved by up to this much along x and y each; not given, the suite's own distance."""
     undisplaced_share: float = 0.0
-    """Share of the attempts whose target stays where the reset leaves it."""
-    arm_displacement_meters: float = 0.08
-    """In two of three attempts the arm begins up to this far from its home."""
+    """Share of the attempts whose objects stay where the reset leaves them."""
+    arm_displacement_meters: float | None = None
+    """In two of three attempts the arm begins up to this far from its home; not given, the suite's own distance."""
     noise: float = 0.2
     """Greatest standard deviation of the Ornstein-Uhlenbeck noise on executed actions, in units of full
     command; each attempt draws 0, half or all of it. Recorded actions are the expert's own."""
     pushes: bool = True
     """Whether the open hand is now and then pushed aside, twice in an attempt: the way back is what is learned."""
-    max_steps: int = 280
-    """Control steps after which an attempt has failed."""
+    max_steps: int = 0
+    """Control steps after which an attempt has failed; 0 means the suite's own number."""
     image_size: int = 256
     """Side of the recorded images in pixels."""
     mesh_cell_meters: float = 0.0
@@ -43,21 +44,32 @@ class DemonstrationConfig:
     """Recording processes; 0 means one per core."""
 
     def __post_init__(self):
-        _require(len(self.tasks) > 0, "tasks", "at least one task number", self.tasks)
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", "each task once", self.tasks)
-        for field in ("episodes_per_task", "max_steps", "image_size", "steps_per_picture"):
+        for field in ("episodes_per_task", "image_size", "steps_per_picture"):
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
         _require(
             0 <= self.undisplaced_share <= 1, "undisplaced_share", "0 <= share <= 1", self.undisplaced_share
         )
-        for field in (
-            "displacement_meters",
-            "arm_displacement_meters",
-            "noise",
-            "mesh_cell_meters",
-            "workers",
-        ):
+        for field in ("max_steps", "noise", "mesh_cell_meters", "workers"):
             _require(getattr(self, field) >= 0, field, "0 or more", getattr(self, field))
+        for field in ("displacement_meters", "arm_displacement_meters"):
+            _require((getattr(self, field) or 0) >= 0, field, "0 or more", getattr(self, field))
+
+    def for_suite(self, all_tasks: tuple[int, ...]) -> "DemonstrationConfig":
+        """The same with the suite's own values in place of what is not given.
+
+        Raises:
+            ConfigurationError: an unknown suite; the nearest names are given.
+        """
+        suite = suite_config(self.suite)
+        displacement, arm = self.displacement_meters, self.arm_displacement_meters
+        return replace(
+            self,
+            tasks=self.tasks or all_tasks,
+            displacement_meters=suite.displacement_meters if displacement is None else displacement,
+            arm_displacement_meters=suite.arm_displacement_meters if arm is None else arm,
+            max_steps=self.max_steps or suite.demonstration_steps,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,13 +27,11 @@ from focusvla.config import DemonstrationConfig
 from focusvla.data.lerobot_writer import assemble_dataset
 from focusvla.data.shards import read_shard_index, write_episode_shard
 from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
-from focusvla.demonstrations.experts import require_scripted
 from focusvla.demonstrations.noise import NoisyEnvironment
 from focusvla.demonstrations.scripted import scripted_expert
 from focusvla.errors import ConfigurationError, StorageError
 from focusvla.simulation.environment import Start
-from focusvla.simulation.libero import CAMERAS, libero_spec, libero_task
-from focusvla.simulation.suites import only_environment
+from focusvla.simulation.suites import only_environment, suite_robot, suite_spec, suite_task, suite_tasks
 from focusvla.simulation.workers import Job, simulate
 from focusvla_client import Observer, rollout
 
@@ -82,6 +80,8 @@ def collect_demonstrations(
         WorkerError: a recording process was killed.
         FocusVLAError: an episode cannot be simulated or drawn at all.
     """
+    all_tasks = tuple(task.index for task in suite_tasks(config.suite))
+    config = config.for_suite(all_tasks)
     summary_file = output / "meta" / "demonstrations.json"
     staging = output.with_name(output.name + ".recording")
     described = json.loads(json.dumps(asdict(config) | {"workers": 0}))
@@ -93,8 +93,7 @@ def collect_demonstrations(
         raise StorageError(
             f"output={output}: exists already and is not this collection. Choose another folder."
         )
-    require_solvable(config)
-    instructions = {task: libero_task(config.suite, task).instruction for task in config.tasks}
+    instructions = {task: suite_task(config.suite, task).instruction for task in config.tasks}
     _open_staging(staging, described)
     ledger = _Ledger.read(staging, config)
     _record_missing(config, ledger, staging, on_progress)
@@ -112,8 +111,8 @@ def collect_demonstrations(
     }
     if not output.exists():  # an earlier run may have been killed right after this
         shards = read_shard_index(staging / "episodes")
-        spec = libero_spec(config.image_size)
-        assemble_dataset(shards, output, spec, "panda", config.steps_per_picture)
+        spec, robot = suite_spec(config.suite, config.image_size), suite_robot(config.suite)
+        assemble_dataset(shards, output, spec, robot, config.steps_per_picture)
     _write(summary_file, json.dumps(summary, indent=2))
     shutil.rmtree(staging)
     return summary
@@ -189,8 +188,8 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
     start = Start(
         init_state=None,
         seed=int(rng.integers(2**31)),
-        displacement_meters=0.0 if _undisplaced(config, number) else config.displacement_meters,
-        arm_displacement_meters=config.arm_displacement_meters if number % 3 else 0.0,
+        displacement_meters=0.0 if _undisplaced(config, number) else config.displacement_meters or 0.0,
+        arm_displacement_meters=(config.arm_displacement_meters or 0.0) if number % 3 else 0.0,
     )
     recorder = _Recorder()
     noisy = NoisyEnvironment(environment, sigma, config.pushes, rng)
@@ -214,7 +213,7 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
     write_episode_shard(
         staging / "episodes" / _shard_name(config, task, number),
         environment.spec,
-        frames={camera: [image[camera] for image in images] for camera in CAMERAS},
+        frames={camera: [image[camera] for image in images] for camera in images[0]},
         state=np.stack(recorder.states),
         action=np.stack(recorder.actions),
         instruction=environment.task.instruction,
@@ -229,19 +228,6 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
         },
     )
     return Attempt(task, number, True, result.steps, "", time.monotonic() - began)
-
-
-def require_solvable(config: DemonstrationConfig) -> None:
-    """
-    Raises:
-        ConfigurationError: no script for the suite, or targets are to be displaced that stand on or in something.
-    """
-    require_scripted(config.suite)
-    if config.displacement_meters > 0 and config.suite != "libero_object":
-        raise ConfigurationError(
-            f"displacement_meters={config.displacement_meters}: expected 0 with suite {config.suite!r}, whose objects "
-            "stand on and in others. Add --displacement-meters 0."
-        )
 
 
 def _undisplaced(config: DemonstrationConfig, number: int) -> bool:

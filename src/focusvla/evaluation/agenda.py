@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 
 from focusvla.config import EvaluationConfig
+from focusvla.config.suites import clean_suite
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.episodes import PlannedEpisode
-from focusvla.evaluation.protocol import Protocol, clean_suite
+from focusvla.evaluation.protocol import Protocol
 from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND
 from focusvla.evaluation.scheduler import Job
 from focusvla.simulation.suites import suite_task, suite_tasks

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from focusvla.config.suites import SUITES, clean_suite
 from focusvla.errors import ConfigurationError, require_known
 from focusvla.simulation.environment import Start
 
@@ -57,19 +58,8 @@ class Protocol:
         return asdict(self)
 
 
-_MAX_STEPS = {
-    "libero_spatial": 220,
-    "libero_object": 280,
-    "libero_goal": 300,
-    "libero_10": 520,
-    "libero_90": 400,
-}
-
-
-def clean_suite(suite: str) -> str:
-    """The suite that a variant of LIBERO-PRO was made from: `libero_goal_with_mug` is from `libero_goal`."""
-    return next((clean for clean in _MAX_STEPS if suite == clean or suite.startswith(f"{clean}_")), suite)
-
+_LIBERO = {name: suite for name, suite in SUITES.items() if name.startswith("libero_")}
+_MAX_STEPS = {name: suite.policy_steps for name, suite in _LIBERO.items()}
 
 PROTOCOLS = {
     protocol.name: protocol
@@ -89,12 +79,16 @@ PROTOCOLS = {
             settle_steps=10,
             trials_per_task=50,
             environment_seed=1_000_000,
-            displacement_meters={
-                "libero_spatial": 0.04,
-                "libero_object": 0.08,
-                "libero_goal": 0.06,
-                "libero_10": 0.04,
-            },
+            displacement_meters={name: suite.displacement_meters for name, suite in _LIBERO.items()},
+        ),
+        Protocol(
+            name="aloha_gym",
+            source="gym-aloha: each trial's poses drawn by its own reset from seed 2,000,000 plus the trial; 400 steps",
+            max_steps={"aloha": SUITES["aloha"].policy_steps},
+            settle_steps=0,
+            trials_per_task=50,
+            environment_seed=2_000_000,
+            uses_init_states=False,
         ),
     )
 }

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from focusvla.config.suites import clean_suite
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.agenda import ALL_AXES, axis_of
-from focusvla.evaluation.protocol import clean_suite
 from focusvla.evaluation.published import BY_SUITE, BY_TASK, PROTOCOL, SUITE_TITLES, SUITES
 from focusvla.evaluation.results import EpisodeResult, SuccessRate, success_rate, without_controls
 
