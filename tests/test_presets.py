@@ -154,5 +154,6 @@ def test_a_preset_is_fitted_to_its_data_and_keeps_a_query_for_each_action():
     assert (model.num_cameras, model.state_dim, model.action_dim) == (3, 14, 14)
     assert (model.chunk_length, model.num_action_queries) == (16, 16)
     assert fitted(preset("baseline_mlp"), spec).model.num_action_queries == 8 * 14
+    assert fitted(preset("baseline_mlp"), spec).model.policy_head.num_kept_patches == 3 * 256
     assert fitted(preset("paper"), spec, 16).model.num_action_queries == 64
     assert fitted(preset("mini"), libero_spec(128)) == preset("mini")

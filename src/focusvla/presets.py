@@ -24,7 +24,8 @@ from focusvla_client import Spec
 def fitted(experiment: ExperimentConfig, spec: Spec, chunk_length: int | None = None) -> ExperimentConfig:
     """The same experiment for data of `spec`: as many cameras, state and action dimensions, and perhaps a longer chunk.
 
-    Where each action step, or each number of each, has a query of its own, it keeps one.
+    Where each action step, or each number of each, has a query of its own, it keeps one; what keeps all patches keeps all,
+    what keeps some keeps as many as before.
     """
     model = experiment.model
     steps = chunk_length or model.chunk_length
@@ -33,10 +34,14 @@ def fitted(experiment: ExperimentConfig, spec: Spec, chunk_length: int | None = 
         queries = steps * len(spec.action)
     elif queries == model.chunk_length:
         queries = steps
+    patches = model.num_patches // model.num_cameras * len(spec.cameras)
+    keeps_all = model.policy_head.num_kept_patches == model.num_patches
+    kept = patches if keeps_all else min(patches, model.policy_head.num_kept_patches)
     return dataclasses.replace(
         experiment,
         model=dataclasses.replace(
             model,
+            policy_head=dataclasses.replace(model.policy_head, num_kept_patches=kept),
             num_cameras=len(spec.cameras),
             state_dim=len(spec.state),
             action_dim=len(spec.action),
