@@ -24,8 +24,8 @@ from focusvla_client import Spec
 def fitted(experiment: ExperimentConfig, spec: Spec, chunk_length: int | None = None) -> ExperimentConfig:
     """The same experiment for data of `spec`: as many cameras, state and action dimensions, and perhaps a longer chunk.
 
-    Where each action step, or each number of each, has a query of its own, it keeps one; what keeps all patches keeps all,
-    what keeps some keeps as many as before.
+    Where each action step, or each number of each, has a query of its own, it keeps one. Who keeps all patches keeps all,
+    who keeps some as many as before.
     """
     model = experiment.model
     steps = chunk_length or model.chunk_length

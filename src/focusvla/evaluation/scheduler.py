@@ -16,6 +16,8 @@ from focusvla.evaluation.episodes import EpisodePlayer, PolicyTraits, Request
 from focusvla.evaluation.policies import PolicySource
 
 MAX_ATTEMPTS = 3
+STARTING_SECONDS = 300.0
+"""What a new process may take for its first answer: imports, weights, meshes."""
 _LONGEST_WAIT = 1.0
 _LACK_OF_MEMORY = (
     "Perhaps for lack of memory. What was finished is kept: "
@@ -64,7 +66,7 @@ class Limits:
     max_wait_seconds: float
     """How long a request waits for others to share its batch while players simulate."""
     stall_seconds: float
-    """After so long without a sign a player or the policy is killed and replaced."""
+    """After so long without a sign a player or the policy is killed and replaced; a new one has `STARTING_SECONDS`."""
 
 
 @dataclass(eq=False)
@@ -76,6 +78,8 @@ class _Player:
     request: Request | None = None
     """What it asked and waits for; None while it simulates or has nothing to do."""
     asked: float = 0.0
+    is_new: bool = True
+    """It has answered nothing yet."""
     asks_alone: bool = False
     """A batch with its request broke: the next has no other."""
     group: Hashable = None
@@ -93,6 +97,7 @@ class Scheduler:
     ):
         """Start the policy and the players, which build up side by side."""
         self._system, self._source, self._limits = system, source, limits
+        self._policy_is_new = True
         self._policy = self._start_policy()
         self._asked: list[_Player] = []
         self._policy_called = 0.0
@@ -106,11 +111,13 @@ class Scheduler:
 
         Raises:
             FocusVLAError: it cannot be loaded.
-            WorkerError: its process dies, or gives no sign for `stall_seconds`.
+            WorkerError: its process dies, or gives no sign.
         """
         self._policy.call("traits")
-        answers = self._system.wait([self._policy], self._limits.stall_seconds)
-        answer = answers[0][1] if answers else Died(f"no sign for {self._limits.stall_seconds:g} s")
+        limit = self._limit(is_new=True)
+        answers = self._system.wait([self._policy], limit)
+        answer = answers[0][1] if answers else Died(f"no sign for {limit:g} s")
+        self._policy_is_new = False
         if isinstance(answer, Returned):
             return answer.value
         if isinstance(answer, Raised):
@@ -156,7 +163,12 @@ class Scheduler:
         for actor in (self._policy, *(player.actor for player in self._players)):
             actor.kill()
 
+    def _limit(self, is_new: bool) -> float:
+        """Seconds without a sign after which a process is given up."""
+        return max(self._limits.stall_seconds, STARTING_SECONDS) if is_new else self._limits.stall_seconds
+
     def _start_policy(self) -> Actor:
+        self._policy_is_new = True
         source = self._source
         return self._system.start(source.factory, *source.arguments, local=True, num_gpus=source.num_gpus)
 
@@ -200,7 +212,7 @@ class Scheduler:
         if isinstance(answer, Died):
             self._replace_policy("policy died", answer.reason)
         elif isinstance(answer, Returned):
-            self._policy_losses = 0
+            self._policy_losses, self._policy_is_new = 0, False
             for player, chunk in zip(asked, answer.value, strict=True):
                 player.asks_alone = False
                 self._call(player, "proceed", chunk)
@@ -224,7 +236,7 @@ class Scheduler:
         self._policy = self._start_policy()
 
     def _hear_player(self, player: _Player, answer: Answer) -> Iterator[tuple[Job, Any]]:
-        job = player.job
+        job, player.is_new = player.job, False
         assert job is not None
         if isinstance(answer, Returned) and isinstance(answer.value, Request):
             player.request, player.asked = answer.value, time.monotonic()
@@ -240,17 +252,18 @@ class Scheduler:
             yield from self._replace_player(player, "player died", answer.reason)
 
     def _replace_stalled(self) -> Iterator[tuple[Job, Any]]:
-        now, limit = time.monotonic(), self._limits.stall_seconds
+        now, limit = time.monotonic(), self._limit(self._policy_is_new)
         if self._asked and now > self._policy_called + limit:
             self._replace_policy("policy stalled", f"no sign for {limit:g} s")
         for player in self._players:
+            limit = self._limit(player.is_new)
             if player.job is not None and player.request is None and now > player.called + limit:
                 yield from self._replace_player(player, "player stalled", f"no sign for {limit:g} s")
 
     def _replace_player(self, player: _Player, what: str, detail: str) -> Iterator[tuple[Job, Any]]:
         job, player.job = player.job, None
         player.actor.kill()
-        player.actor = self._start_player()
+        player.actor, player.is_new = self._start_player(), True
         assert job is not None
         yield from self._retry(job, what, detail)
 
