@@ -237,6 +237,7 @@ def vla_eval_episodes(
     python: Path, task: Task, actions: list[np.ndarray], processes: int, max_steps: int
 ) -> list[Episode]:
     """Run vla-eval on init states 0 up to the number of recordings."""
+    python = python.absolute()  # every process below works in a folder of its own
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         environment = _environment(python, folder)
@@ -297,6 +298,8 @@ def vla_eval_episodes(
 
 def require_versions(python: Path) -> None:
     """Stop unless `python` has vla-eval and the simulator that this environment has."""
+    if not python.exists():
+        sys.exit(f"--vla-eval-python={python}: there is no such file. To make it:\n{INSTRUCTIONS}")
     wanted = {"vla-eval": VLA_EVAL} | {name: version(name) for name in SAME_VERSIONS}
     question = f"import importlib.metadata as m, json; print(json.dumps({{n: m.version(n) for n in {list(wanted)}}}))"
     answer = subprocess.run(
