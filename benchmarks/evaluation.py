@@ -5,9 +5,13 @@ through the benchmark's `env.step` with both cameras drawn at 256 px every step,
 a chunk of 8 actions per observation, also at 256 px. Both follow the same trajectory to the last bit, which is checked.
 Resets are timed apart; inference is left out of both.
 
-    python benchmarks/evaluation.py [--quick]
+With `--vla-eval-python` such episodes are also played through the evaluation harness vla-eval, from reset to success
+(`peer_vla_eval.py` says what is compared).
 
-The last line is a JSON object; `speedup_over_reference_loop` is the ratio of the median episode times.
+    python benchmarks/evaluation.py [--vla-eval-python PATH] [--quick]
+
+The last line is a JSON object; `speedup_over_reference_loop` is the ratio of the median episode times,
+`speedup_over_vla_eval` that with one playing process on each side, `vla_eval` the figures behind it and those with two.
 """
 
 import argparse
@@ -17,45 +21,23 @@ import platform
 import resource
 import statistics
 import time
+from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("LP_NUM_THREADS", "1")  # software rendering on one core, for both sides
 
 import numpy as np
+from peer_vla_eval import INSTRUCTIONS, compare, require_versions
+from replay import CHUNK, Recorder, Replay
 
 from focusvla.demonstrations.experts import ScriptedExpert
 from focusvla.simulation.environment import Start
 from focusvla.simulation.libero import CAMERAS, HOLD_ACTION, LiberoEnvironment, _quietly, libero_task
-from focusvla_client import Observation, Observer, rollout
+from focusvla_client import rollout
 
-TASK, INIT_STATE, IMAGE_SIZE, CHUNK = 2, 1, 256, 8
-
-
-class Recorder(Observer):
-    """Keeps the actions of an episode."""
-
-    def __init__(self):
-        self.actions: list[np.ndarray] = []
-
-    def on_action(self, environment, action) -> None:
-        self.actions.append(action)
-
-
-class Replay:
-    """A policy that looks through both cameras and answers with recorded actions."""
-
-    cameras = tuple(CAMERAS)
-
-    def __init__(self, actions: list[np.ndarray]):
-        self._actions = np.stack(actions)
-
-    def reset(self) -> None:
-        """Begin with the first action."""
-        self._next = 0
-
-    def infer(self, observation: Observation) -> np.ndarray:
-        """The next chunk."""
-        self._next += CHUNK
-        return self._actions[self._next - CHUNK : self._next]
+TASK, INIT_STATE, IMAGE_SIZE = 2, 1, 256
+FULL = {"repeats": 3, "timed_episodes": 2}
+QUICK = {"repeats": 1, "timed_episodes": 1, "max_steps": 2 * CHUNK}  # the first two chunks of each episode
 
 
 class Started(LiberoEnvironment):
@@ -103,7 +85,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="one repeat, under a minute")
-    repeats = 1 if parser.parse_args().quick else 5
+    parser.add_argument("--vla-eval-python", type=Path, help="of a virtual environment with vla-eval")
+    arguments = parser.parse_args()
+    repeats = 1 if arguments.quick else 5
+    if arguments.vla_eval_python:
+        require_versions(arguments.vla_eval_python)
     task = libero_task("libero_object", TASK)
     ours = Started(task, IMAGE_SIZE)
     recorder = Recorder()
@@ -144,6 +130,17 @@ def main() -> None:
     ours.close()
     with _quietly():
         reference.close()
+    peer: list[dict[str, Any]] = []
+    if arguments.vla_eval_python:
+        scale = QUICK if arguments.quick else FULL
+        for processes in (1,) if arguments.quick else (1, 2):
+            comparison = compare(arguments.vla_eval_python, ours, processes=processes, **scale)
+            peer.append(comparison.figures())
+    else:
+        print(
+            "speedup_over_vla_eval is left out: it needs vla-eval in an environment of its own. To make it and run:\n"
+            + INSTRUCTIONS
+        )
     median = {name: statistics.median(values) for name, values in times.items()}
     print(
         json.dumps(
@@ -152,6 +149,7 @@ def main() -> None:
                 "reference_seconds": round(median["reference"], 3),
                 "ours_seconds": round(median["ours"], 3),
                 "reset_seconds": round(median["reset"], 3),
+                **({"speedup_over_vla_eval": peer[0]["speedup"], "vla_eval": peer} if peer else {}),
                 "steps": len(recorder.actions),
                 "repeats": repeats,
                 "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
