@@ -35,5 +35,5 @@ $(VENV)/runtime.installed: pyproject.toml packages/focusvla-client/pyproject.tom
 	@touch $@
 
 $(VENV)/dev.installed: $(VENV)/runtime.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(SOURCES) ".[libero,aloha,mini,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(SOURCES) ".[libero,aloha,ray,mini,dev]"
 	@touch $@

@@ -1,25 +1,29 @@
-"""How much faster an evaluated episode is than the benchmark's own loop, on the same actions.
+"""How much faster a policy is evaluated than with the benchmark's own loop, on the same actions.
 
-One LIBERO-Object episode of about 110 steps, solved by the scripted expert, is played twice in one process, alternating:
-through the benchmark's `env.step` with both cameras drawn at 256 px every step, and through `focusvla`'s `rollout` with
-a chunk of 8 actions per observation, also at 256 px. Both follow the same trajectory to the last bit, which is checked.
-Resets are timed apart; inference is left out of both.
+LIBERO-Object episodes of about 95 steps, solved by the scripted expert, are played again with its recorded actions. The
+reference is the benchmark's `env.step` in one process, both cameras drawn at 256 px at every step. Ours is what
+`focusvla evaluate` runs: players on all cores, one policy that answers them, both cameras at 256 px where the policy is
+asked, every 8 actions. Episodes per minute count resets and settling on both sides; the first episode of each process
+is left out, since it builds the environment. One episode is also timed in one process through both loops, alternating,
+without its reset; both must end in the same state and picture, to the last bit.
 
 With `--vla-eval-python` such episodes are also played through the evaluation harness vla-eval, from reset to success
 (`peer_vla_eval.py` says what is compared).
 
     python benchmarks/evaluation.py [--vla-eval-python PATH] [--quick]
 
-The last line is a JSON object; `speedup_over_reference_loop` is the ratio of the median episode times,
-`speedup_over_vla_eval` that with one playing process on each side, `vla_eval` the figures behind it and those with two.
+The last line is a JSON object: `speedup_over_reference_loop` is the ratio of episodes per minute, `one_process_speedup`
+that of one episode's seconds, `speedup_over_vla_eval` that against vla-eval with one playing process on each side;
+`player_mib` and `policy_mib` are the greatest memory of a process.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
-import resource
 import statistics
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -28,9 +32,13 @@ os.environ.setdefault("LP_NUM_THREADS", "1")  # software rendering on one core, 
 
 import numpy as np
 from peer_vla_eval import INSTRUCTIONS, compare, require_versions
-from replay import CHUNK, Recorder, Replay
+from replay import CHUNK, RecordedPolicy, Recorder, Replay
 
+from focusvla.config import EvaluationConfig
 from focusvla.demonstrations.experts import ScriptedExpert
+from focusvla.evaluation.evaluate import evaluate
+from focusvla.evaluation.policies import PolicySource
+from focusvla.evaluation.results import EpisodeResult
 from focusvla.simulation.environment import Start
 from focusvla.simulation.libero import CAMERAS, HOLD_ACTION, LiberoEnvironment, _quietly, libero_task
 from focusvla_client import rollout
@@ -51,9 +59,11 @@ class Started(LiberoEnvironment):
 
 def reference_episode(
     environment, init_state: np.ndarray, actions: list[np.ndarray]
-) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:
-    """Seconds, final joint positions and last observation of the episode through the benchmark's own stepping."""
+) -> tuple[float, float, np.ndarray, dict[str, np.ndarray]]:
+    """Seconds of the reset and of the episode, final joint positions and last observation, through the benchmark's own
+    stepping."""
     with _quietly():
+        started = time.perf_counter()
         environment.reset()
         environment.set_init_state(init_state)
         for _ in range(10):
@@ -64,7 +74,8 @@ def reference_episode(
             seen, _, done, _ = environment.step(np.asarray(action, np.float64).tolist())
             if done:
                 break
-    return time.perf_counter() - began, environment.sim.data.qpos.copy(), seen
+    ended = time.perf_counter()
+    return began - started, ended - began, environment.sim.data.qpos.copy(), seen
 
 
 def our_episode(environment: LiberoEnvironment, actions: list[np.ndarray]) -> tuple[float, float, np.ndarray]:
@@ -77,6 +88,60 @@ def our_episode(environment: LiberoEnvironment, actions: list[np.ndarray]) -> tu
     result = rollout(environment, Replay(actions), None, max_steps=len(actions), actions_per_inference=CHUNK)
     assert result.success
     return reset, time.perf_counter() - began, environment.scene.data.qpos.copy()
+
+
+def record(environment: Started, init_state: int) -> list[np.ndarray]:
+    """The scripted expert's actions from an init state to success."""
+    recorder = Recorder()
+    rollout(
+        environment,
+        ScriptedExpert(environment),
+        Start(init_state=init_state),
+        max_steps=280,
+        actions_per_inference=1,
+        observers=[recorder],
+    )
+    return recorder.actions
+
+
+def evaluated_episodes(recorded: list[list[np.ndarray]]) -> dict[str, float]:
+    """Episodes a minute of `evaluate` on all cores, and what its processes take at most."""
+    source = PolicySource(
+        RecordedPolicy, ([np.stack(actions) for actions in recorded], IMAGE_SIZE), "recorded"
+    )
+    config = EvaluationConfig(tasks=(TASK,), trials=len(recorded), videos=False)
+    players = os.cpu_count() or 1
+    ended: list[float] = []
+    memory: list[float] = []
+
+    def on_progress(done: int, total: int, result: EpisodeResult | None, remark: str) -> None:
+        if result is not None:
+            ended.append(time.perf_counter())
+            assert result.success, "a recorded episode succeeds again"
+        if done == total:
+            memory.extend(children_mib())
+
+    with tempfile.TemporaryDirectory() as folder:
+        evaluate(source, config, Path(folder) / "results", on_progress)
+    policy, *peaks = memory  # the policy is started first
+    return {
+        "episodes_per_minute": 60 * (len(ended) - players) / (ended[-1] - ended[players - 1]),
+        "player_mib": max(peaks),
+        "policy_mib": policy,
+    }
+
+
+def children_mib() -> list[float]:
+    """Greatest resident memory so far of each process that this one started, oldest first."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"spawn_main" not in (path / "cmdline").read_bytes():
+                continue
+            status = dict(line.split(":", 1) for line in (path / "status").read_text().splitlines())
+            if int(status["PPid"]) == os.getpid():
+                found[int(path.name)] = int(status["VmHWM"].split()[0]) / 1024
+    return [found[pid] for pid in sorted(found)]
 
 
 def main() -> None:
@@ -92,15 +157,8 @@ def main() -> None:
         require_versions(arguments.vla_eval_python)
     task = libero_task("libero_object", TASK)
     ours = Started(task, IMAGE_SIZE)
-    recorder = Recorder()
-    rollout(
-        ours,
-        ScriptedExpert(ours),
-        Start(init_state=INIT_STATE),
-        max_steps=280,
-        actions_per_inference=1,
-        observers=[recorder],
-    )
+    actions = record(ours, INIT_STATE)
+    recorded = [record(ours, init_state) for init_state in range(4 if arguments.quick else 12)]
     with _quietly():
         from libero.libero.envs import OffScreenRenderEnv
 
@@ -108,15 +166,16 @@ def main() -> None:
             bddl_file_name=task.bddl_file, camera_heights=IMAGE_SIZE, camera_widths=IMAGE_SIZE
         )
         reference.seed(0)
-    our_episode(ours, recorder.actions)  # warm-up
-    times: dict[str, list[float]] = {"reference": [], "ours": [], "reset": []}
+    our_episode(ours, actions)  # warm-up
+    times: dict[str, list[float]] = {"reference_reset": [], "reference": [], "ours": [], "reset": []}
     for repeat in range(repeats):
         ours.close()  # the benchmark frees its drawing context at a reset, and would free what is in ours
-        seconds, expected, seen = reference_episode(
-            reference, ours._init_states[INIT_STATE], recorder.actions
+        reference_reset, seconds, expected, seen = reference_episode(
+            reference, ours._init_states[INIT_STATE], actions
         )
         times["reference"].append(seconds)
-        reset, seconds, found = our_episode(ours, recorder.actions)
+        times["reference_reset"].append(reference_reset)
+        reset, seconds, found = our_episode(ours, actions)
         times["ours"].append(seconds)
         times["reset"].append(reset)
         assert (found == expected).all(), "the two loops left each other"
@@ -130,6 +189,7 @@ def main() -> None:
     ours.close()
     with _quietly():
         reference.close()
+    ours_at_scale = evaluated_episodes(recorded)
     peer: list[dict[str, Any]] = []
     if arguments.vla_eval_python:
         scale = QUICK if arguments.quick else FULL
@@ -142,17 +202,23 @@ def main() -> None:
             + INSTRUCTIONS
         )
     median = {name: statistics.median(values) for name, values in times.items()}
+    reference_rate = 60 / (median["reference"] + median["reference_reset"])
     print(
         json.dumps(
             {
-                "speedup_over_reference_loop": round(median["reference"] / median["ours"], 2),
+                "speedup_over_reference_loop": round(
+                    ours_at_scale["episodes_per_minute"] / reference_rate, 2
+                ),
+                "one_process_speedup": round(median["reference"] / median["ours"], 2),
+                **{name: round(value, 2) for name, value in ours_at_scale.items()},
+                "reference_episodes_per_minute": round(reference_rate, 2),
+                "reference_reset_seconds": round(median["reference_reset"], 3),
                 "reference_seconds": round(median["reference"], 3),
                 "ours_seconds": round(median["ours"], 3),
                 "reset_seconds": round(median["reset"], 3),
                 **({"speedup_over_vla_eval": peer[0]["speedup"], "vla_eval": peer} if peer else {}),
-                "steps": len(recorder.actions),
+                "steps": len(actions),
                 "repeats": repeats,
-                "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
                 "machine": f"{platform.machine()}, {os.cpu_count()} cores, {os.environ['MUJOCO_GL']}",
             }
         )

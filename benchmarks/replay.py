@@ -1,8 +1,11 @@
 """Recorded actions played again: what the speed comparisons use for a policy."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from focusvla.simulation.libero import CAMERAS
+from focusvla.evaluation.episodes import PolicyTraits, Request
+from focusvla.simulation.libero import CAMERAS, libero_spec
 from focusvla_client import Observation, Observer
 
 CHUNK = 8
@@ -34,3 +37,20 @@ class Replay:
         """The next chunk."""
         self._next += CHUNK
         return self._actions[self._next - CHUNK : self._next]
+
+
+class RecordedPolicy:
+    """The same for `focusvla.evaluation.evaluate`, in the policy's process: recorded actions by trial."""
+
+    def __init__(self, actions: Sequence[np.ndarray], image_size: int):
+        self._actions, self._image_size = actions, image_size
+
+    def traits(self) -> PolicyTraits:
+        """What players must know of it."""
+        return PolicyTraits(libero_spec(self._image_size), tuple(CAMERAS), CHUNK, "recorded")
+
+    def infer(self, requests: Sequence[Request]) -> list[np.ndarray]:
+        """The next chunk of each episode."""
+        return [
+            self._actions[request.episode.trial][request.inference * CHUNK :][:CHUNK] for request in requests
+        ]
