@@ -1,4 +1,4 @@
-"""Where to pinch the rim of a bowl or a mug from above."""
+"""Where to pinch the rim of a bowl or a mug from above, and where a mug has its handle."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,8 @@ from focusvla.simulation.libero_scene import LiberoScene
 
 _INWARD = (0.003, 0.014, 0.025, 0.034)
 """Meters from the rim's outer edge towards the middle, from snug to where a wall is in the way."""
+_HANDLE_THICKNESS = 0.010
+"""Meters, of mugs' handles as seen from the side."""
 _REACH = 0.74
 """Meters from the robot's base at which joint 4 meets its limit."""
 
@@ -71,6 +73,23 @@ def plan_rim_grasp(
                 best = float(cost), Grasp(position, yaw, top, not any(hits))
     assert best is not None
     return best[1]
+
+
+def find_handle(
+    scene: LiberoScene, name: str
+) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+    """Where to grip the handle of a mug that stands, and the horizontal direction in which the handle stands out."""
+    points = scene.surface_points(name, 20000)
+    top, bottom = points[:, 2].max(), points[:, 2].min()
+    ring = points[points[:, 2] > top - 0.006][:, :2]
+    middle = (ring.min(axis=0) + ring.max(axis=0)) / 2
+    distances = np.linalg.norm(points[:, :2] - middle, axis=1)
+    handle = points[distances > distances.max() - 0.012]
+    outward = handle[:, :2].mean(axis=0) - middle
+    outward = np.array([*(outward / np.linalg.norm(outward)), 0.0])
+    height = (handle[:, 2].min() + handle[:, 2].max()) / 2
+    reach = distances.max() - _HANDLE_THICKNESS / 2
+    return np.array([*middle, np.clip(height, bottom, top)]) + reach * outward, outward
 
 
 def _hits(
