@@ -10,6 +10,7 @@ from focusvla.demonstrations.fixture_skills import close_door, close_drawer, ope
 from focusvla.demonstrations.motions import OPEN, Actions, hold, move_to, pointing_down, turning
 from focusvla.demonstrations.skills import (
     drag_by_rim,
+    insert_upright,
     pick,
     pick_by_handle,
     pick_by_rim,
@@ -127,14 +128,8 @@ def _put_into_microwave(scene: LiberoScene, name: str, region: str) -> Actions:
 
 
 def _put_into_compartment(scene: LiberoScene, name: str, region: str) -> Actions:
-    """Turn a book until it is as wide as the compartment is, and stand it in."""
-    yaw = yield from pick(scene, name)
-    extent = scene.site_extent(region)
-    turned = 0.0 if extent[0] > extent[1] else np.pi / 2
-    turned = yaw + (turned - yaw + np.pi / 2) % np.pi - np.pi / 2
-    middle = scene.site_position(region)
-    floor = np.array([*middle[:2], middle[2] - extent[2]])
-    yield from place_at(scene, name, floor, yaw, clearance=0.17, final=pointing_down(turned))
+    yaw = yield from pick(scene, name, depth=0.02)
+    yield from insert_upright(scene, name, region, yaw)
 
 
 def _surface(scene: LiberoScene, name: str, place: str) -> Float[np.ndarray, "3"]:
