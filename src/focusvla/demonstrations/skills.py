@@ -314,11 +314,12 @@ def place_at(
 
 
 def drag_by_rim(
-    scene: LiberoScene, name: str, destination: Float[np.ndarray, "2"], attempts: int = 3
+    scene: LiberoScene, name: str, destination: Float[np.ndarray, "2"], attempts: int = 4
 ) -> Actions:
-    """Pinch a plate's rim and pull it over the table to `destination`, again when it slipped from the hand."""
+    """Pinch a plate's rim and pull it over the table until it is at `destination`, again when it slipped from the
+    hand."""
     for _ in range(attempts):
-        grasp = plan_rim_grasp(scene, name, destination, below_rim=0.004)
+        grasp = plan_rim_grasp(scene, name, destination, below_rim=0.004, inward=(0.003,))
         yaw, xy = grasp.yaw, grasp.position[:2]
         height = max(grasp.position[2], _LOWEST_GRIP)
         yield from move_to(scene, np.array([*xy, height + 0.09]), yaw, OPEN, tolerance=0.02)
@@ -327,9 +328,15 @@ def drag_by_rim(
             scene, np.array([*xy, height]), yaw, OPEN, tolerance=0.004, max_steps=30, speed=0.5
         )
         yield from hold(scene, yaw, CLOSE, 10)
-        held = scene.object_position(name) - scene.gripper_position
-        goal = np.array([*(destination - held[:2]), scene.gripper_position[2] + 0.005])
-        yield from move_to(scene, goal, yaw, CLOSE, max_steps=100, speed=0.6)
+        level = scene.gripper_position[2] + 0.003
+        for _ in range(80):
+            off = destination - scene.object_position(name)[:2]
+            if np.linalg.norm(off) < 0.01 or not is_in_hand(scene, name):
+                break
+            goal = np.array([*(scene.gripper_position[:2] + off), level])
+            yield from move_to(
+                scene, goal, yaw, CLOSE, tolerance=0, angle_tolerance=0, max_steps=1, speed=0.5
+            )
         yield from hold(scene, yaw, OPEN, 8)
         retreat = scene.gripper_position + np.array([0.0, 0.0, 0.10])
         yield from move_to(scene, retreat, yaw, OPEN, tolerance=0.02, angle_tolerance=0.3, max_steps=20)
