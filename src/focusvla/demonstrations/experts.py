@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from focusvla.demonstrations.fixture_skills import close_door, close_drawer, open_drawer, turn_knob
-from focusvla.demonstrations.motions import OPEN, Actions, hold, move_to, pointing_down, turning
+from focusvla.demonstrations.motions import OPEN, Actions, hold, pointing_down, turning
 from focusvla.demonstrations.skills import (
     drag_by_rim,
     insert_upright,
@@ -41,8 +41,15 @@ _SETTLE_STEPS = 10
 def _fulfill_goals(scene: LiberoScene) -> Actions:
     """Make the predicates of the goal true, and once more what did not become or stay true."""
     for _ in range(2):
-        missing = [predicate for predicate in scene.goal if not scene.holds(predicate)]
-        for predicate in sorted(missing, key=lambda predicate: _ORDER.index(predicate[0])):
+        missing = sorted(
+            (predicate for predicate in scene.goal if not scene.holds(predicate)),
+            key=lambda predicate: _ORDER.index(predicate[0]),
+        )
+        if not missing:
+            return
+        for done, predicate in enumerate(missing):
+            if predicate[0] == "close" and not all(scene.holds(before) for before in missing[:done]):
+                break
             yield from _fulfill(scene, *predicate)
         yield from hold(scene, scene.gripper_rotation, OPEN, _SETTLE_STEPS)
 
@@ -107,9 +114,6 @@ def _put_into_drawer(scene: LiberoScene, name: str, region: str) -> Actions:
         yield from place_at(scene, name, inside - np.array([0, 0, _DRAWER_DEPTH]), yaw)
         return
     yield from open_drawer(scene, region)
-    yield from move_to(
-        scene, np.array([-0.2, 0.1, 1.2]), 0.0, OPEN, tolerance=0.04, angle_tolerance=0.3, max_steps=60
-    )
     inside = scene.site_position(region)
     yaw = yield from pick_by_rim(scene, name, inside[:2], aside=_BESIDE_DRAWER)
     yield from place_at(scene, name, inside - np.array([0, 0, _DRAWER_DEPTH]), yaw, clearance=0.085)

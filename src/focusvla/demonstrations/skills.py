@@ -103,16 +103,15 @@ def pick_by_rim(
             above + detour + np.array([0, 0, 0.10 if aside is None else 0.20]),
             yaw,
             OPEN,
-            tolerance=0.02,
-            angle_tolerance=0.1,
+            tolerance=0.02 if aside is None else 0.04,
+            angle_tolerance=0.1 if aside is None else 0.4,
             max_steps=100,
         )
         if aside is not None:
             low = position + detour + np.array([0, 0, 0.06])
             yield from move_to(scene, low, yaw, OPEN, tolerance=0.02, angle_tolerance=0.1, max_steps=60)
-        yield from move_to(
-            scene, position + np.array([0, 0, 0.045]), yaw, OPEN, tolerance=0.01, angle_tolerance=0.05
-        )
+        over = position + np.array([0, 0, 0.045 if aside is None else 0.036])
+        yield from move_to(scene, over, yaw, OPEN, tolerance=0.01, angle_tolerance=0.05, max_steps=60)
         yield from move_to(scene, position, yaw, OPEN, tolerance=0.005, max_steps=40, speed=0.7)
         yield from hold(scene, yaw, CLOSE, 12)
         if aside is not None:
@@ -329,9 +328,12 @@ def drag_by_rim(
         )
         yield from hold(scene, yaw, CLOSE, 10)
         level = scene.gripper_position[2] + 0.003
+        distances: list[float] = []
         for _ in range(80):
             off = destination - scene.object_position(name)[:2]
-            if np.linalg.norm(off) < 0.01 or not is_in_hand(scene, name):
+            distances.append(float(np.linalg.norm(off)))
+            slipped = len(distances) > 12 and distances[-12] - distances[-1] < 0.004
+            if distances[-1] < 0.01 or slipped:
                 break
             goal = np.array([*(scene.gripper_position[:2] + off), level])
             yield from move_to(
