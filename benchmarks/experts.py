@@ -18,12 +18,14 @@ from focusvla.simulation.libero import LiberoStart, libero_tasks, only_environme
 from focusvla.simulation.workers import simulate
 from focusvla_client import rollout
 
+SUITES = ["libero_object", "libero_spatial", "libero_goal", "libero_10"]
 FIRST_SEED = 1000
-MAX_STEPS = 400
+MAX_STEPS = 520
+"""What evaluations allow the longest suite."""
 
 
-def play(suite: str, task: int, resets: int) -> tuple[str, int, int, list[int]]:
-    """Suite, task, successes and the steps of each episode."""
+def play(suite: str, task: int, resets: int) -> tuple[str, int, list[int], list[int]]:
+    """Suite, task, the seeds that were not solved, and the steps of each episode."""
     environment = only_environment(suite, task, image_size=64)
     played = [
         rollout(
@@ -36,14 +38,15 @@ def play(suite: str, task: int, resets: int) -> tuple[str, int, int, list[int]]:
         )
         for reset in range(resets)
     ]
-    return suite, task, sum(episode.success for episode in played), [episode.steps for episode in played]
+    unsolved = [FIRST_SEED + reset for reset, episode in enumerate(played) if not episode.success]
+    return suite, task, unsolved, [episode.steps for episode in played]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--suite", nargs="+", default=["libero_object", "libero_spatial", "libero_goal"])
+    parser.add_argument("--suite", nargs="+", default=SUITES)
     parser.add_argument("--resets", type=int, default=20)
     parser.add_argument("--quick", action="store_true", help="two tasks a suite, three resets each")
     arguments = parser.parse_args()
@@ -60,13 +63,15 @@ def main() -> None:
     )
     console = Console(highlight=False, soft_wrap=True)
     figures: dict[str, dict[str, object]] = {}
-    for suite, task, successes, steps in results:
-        instruction = libero_tasks(suite)[task].instruction
+    for suite, task, unsolved, steps in results:
+        instruction, successes = libero_tasks(suite)[task].instruction, resets - len(unsolved)
         console.print(f"{suite} {task}  {successes}/{resets}  {sum(steps) / resets:.0f} steps  {instruction}")
+        if unsolved:
+            console.print(f"    unsolved seeds: {', '.join(map(str, unsolved))}")
         figures.setdefault(suite, {})[str(task)] = [successes, resets]
     for suite in arguments.suite:
         rate = SuccessRate(
-            sum(result[2] for result in results if result[0] == suite),
+            sum(resets - len(result[2]) for result in results if result[0] == suite),
             sum(resets for result in results if result[0] == suite),
         )
         console.print(f"{suite}: {rate}")

@@ -110,7 +110,10 @@ def _put_into_drawer(scene: LiberoScene, name: str, region: str) -> Actions:
     """Open the drawer if it is shut, and put a bowl into it."""
     inside = scene.site_position(region)
     if scene.drawer_opening(region) > 0.1:
-        yaw = yield from pick_by_rim(scene, name, inside[:2])
+        outward = scene.drawer_direction(region)
+        across = np.array([outward[1], -outward[0]])
+        inside = inside + _BEFORE_HANDLES * outward
+        yaw = yield from pick_by_rim(scene, name, inside[:2], side=-np.abs(across))
         yield from place_at(scene, name, inside - np.array([0, 0, _DRAWER_DEPTH]), yaw)
         return
     yield from open_drawer(scene, region)
@@ -119,6 +122,8 @@ def _put_into_drawer(scene: LiberoScene, name: str, region: str) -> Actions:
     yield from place_at(scene, name, inside - np.array([0, 0, _DRAWER_DEPTH]), yaw, clearance=0.085)
 
 
+_BEFORE_HANDLES = 0.022
+"""Meters from the middle of a drawer outward to where a bowl passes the handles of the drawers above."""
 _DRAWER_DEPTH = 0.022
 """Meters from the middle of a drawer's region down to its floor."""
 

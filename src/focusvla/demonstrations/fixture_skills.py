@@ -7,7 +7,7 @@ from focusvla.demonstrations.motions import CLOSE, OPEN, STAY, Actions, hold, mo
 from focusvla.simulation.libero_scene import LiberoScene
 
 _DOWN = np.array([0.0, 0.0, -1.0])
-_OPENED, _SHUT = 0.155, -0.003
+_OPENED, _SHUT = 0.155, -0.001
 """Meters that a drawer is pulled out, at least and at most, for the benchmark to call it open or closed."""
 _DOOR_SHUT = 0.004
 """Radians at which the benchmark calls a door closed."""

@@ -85,16 +85,18 @@ def pick_by_rim(
     destination: Float[np.ndarray, "2"],
     attempts: int = 3,
     aside: Float[np.ndarray, "2"] | None = None,
+    side: Float[np.ndarray, "2"] | None = None,
 ) -> Generator[Float[np.ndarray, "7"], None, float]:
     """Pinch the rim of a bowl or mug and lift it, at another place of the rim when it stayed behind. Returns the yaw.
 
-    With `aside` the hand comes down and goes up that far beside the object, from under what hangs over it.
+    With `aside` the hand comes down and goes up that far beside the object, from under what hangs over it. With `side`
+    it pinches the rim on that side.
     """
     yaw, tried = 0.0, []
     detour = np.zeros(3) if aside is None else np.array([*aside, 0.0])
     for _ in range(attempts):
         before = scene.object_position(name)[2]
-        grasp = plan_rim_grasp(scene, name, destination, tried, side=aside)
+        grasp = plan_rim_grasp(scene, name, destination, tried, side=aside if side is None else side)
         yaw, position = grasp.yaw, grasp.position
         tried.append(position[:2])
         above = np.array([*position[:2], grasp.top])
