@@ -43,7 +43,7 @@ def _fulfill_goals(scene: LiberoScene) -> Actions:
     for _ in range(2):
         missing = sorted(
             (predicate for predicate in scene.goal if not scene.holds(predicate)),
-            key=lambda predicate: _ORDER.index(predicate[0]),
+            key=lambda predicate: _ORDER.index(predicate[0]) if predicate[0] in _ORDER else len(_ORDER),
         )
         if not missing:
             return
@@ -63,6 +63,8 @@ def _fulfill(scene: LiberoScene, predicate: str, *arguments: str) -> Actions:
         yield from close_door(scene, arguments[0])
     elif predicate == "close":
         yield from close_drawer(scene, arguments[0])
+    elif len(arguments) < 2:
+        return  # no skill makes it true, so the attempt counts as failed
     elif "basket" in arguments[1]:
         yield from _put_into_basket(scene, *arguments)
     elif predicate == "in" and "cabinet" in arguments[1]:
@@ -71,7 +73,7 @@ def _fulfill(scene: LiberoScene, predicate: str, *arguments: str) -> Actions:
         yield from _put_into_microwave(scene, *arguments)
     elif "contain_region" in arguments[1]:
         yield from _put_into_compartment(scene, *arguments)
-    elif arguments[0].startswith("plate"):
+    elif "plate" in arguments[0] and "_table_" in arguments[1]:
         yield from drag_by_rim(scene, arguments[0], scene.site_position(arguments[1])[:2])
     else:
         yield from _put(scene, *arguments)

@@ -11,6 +11,8 @@ _OPENED, _SHUT = 0.155, -0.001
 """Meters that a drawer is pulled out, at least and at most, for the benchmark to call it open or closed."""
 _DOOR_SHUT = 0.004
 """Radians at which the benchmark calls a door closed."""
+_LEVER = 0.8
+"""Where a door is pushed, as a share of its width from the hinge."""
 
 
 def open_drawer(scene: LiberoScene, region: str) -> Actions:
@@ -33,9 +35,7 @@ def open_drawer(scene: LiberoScene, region: str) -> Actions:
     yield from move_to(scene, before, level, OPEN, tolerance=0.02, angle_tolerance=0.08, max_steps=120)
     yield from hold(scene, level, CLOSE, 4)
     yield from move_to(scene, handle + 0.05 * outward, level, STAY, max_steps=60)
-    yield from move_to(
-        scene, handle - 0.002 * outward, level, STAY, tolerance=0.006, max_steps=40, speed=0.5
-    )
+    yield from move_to(scene, handle - 0.002 * outward, level, STAY, tolerance=0.006, max_steps=40, speed=0.5)
     yield from hold(scene, level, CLOSE, 8)
     for _ in range(60):
         if scene.drawer_opening(region) > _OPENED:
@@ -43,7 +43,9 @@ def open_drawer(scene: LiberoScene, region: str) -> Actions:
         along = float((scene.gripper_position - handle) @ outward) + 0.04
         yield from move_to(scene, handle + along * outward, level, CLOSE, max_steps=1, speed=0.7)
     yield from hold(scene, level, OPEN, 8)
-    yield from move_to(scene, scene.gripper_position + 0.06 * outward, level, OPEN, tolerance=0.02, max_steps=25)
+    yield from move_to(
+        scene, scene.gripper_position + 0.06 * outward, level, OPEN, tolerance=0.02, max_steps=25
+    )
     yield from move_to(
         scene,
         scene.gripper_position + 0.02 * outward + np.array([-0.05, 0.0, 0.15]),
@@ -88,10 +90,9 @@ def close_door(scene: LiberoScene, fixture: str) -> Actions:
         return np.array([*(hinge + _LEVER * length * along + off * outside)[:2], height - 0.04])
 
     angle = scene.door_angle(fixture)
-    yaw = _yaw_along_door(angle, shut)
     above = beside(angle, 0.10) + np.array([0.0, 0.0, 0.12])
-    yield from move_to(scene, above, yaw, CLOSE, tolerance=0.04, angle_tolerance=0.3)
-    yield from move_to(scene, beside(angle, 0.07), yaw, CLOSE, tolerance=0.02, angle_tolerance=0.2)
+    yield from move_to(scene, above, 0.0, CLOSE, tolerance=0.04, angle_tolerance=0.3)
+    yield from move_to(scene, beside(angle, 0.07), 0.0, CLOSE, tolerance=0.02, angle_tolerance=0.2)
     for _ in range(140):
         angle = scene.door_angle(fixture)
         if angle > -_DOOR_SHUT:
@@ -99,24 +100,14 @@ def close_door(scene: LiberoScene, fixture: str) -> Actions:
         yield from move_to(
             scene,
             beside(angle + 0.15, -0.01),
-            _yaw_along_door(angle, shut),
+            0.0,
             CLOSE,
             tolerance=0,
             angle_tolerance=0,
             max_steps=1,
         )
     away = scene.gripper_position + 0.06 * front + np.array([0.0, 0.0, 0.08])
-    yield from move_to(
-        scene, away, _yaw_along_door(angle, shut), CLOSE, tolerance=0.03, angle_tolerance=0.3, max_steps=20
-    )
-
-
-_LEVER = 0.8
-"""Where a door is pushed, as a share of its width from the hinge."""
-
-
-def _yaw_along_door(angle: float, shut: Float[np.ndarray, "3"]) -> float:
-    return 0.0
+    yield from move_to(scene, away, 0.0, CLOSE, tolerance=0.03, angle_tolerance=0.3, max_steps=20)
 
 
 def turn_knob(scene: LiberoScene, stove: str, angle: float = 1.4) -> Actions:

@@ -22,6 +22,7 @@ _STILL_METERS, _STILL_RADIANS = 0.002, 0.02
 Actions = Iterator[Float[np.ndarray, "7"]]
 Orientation = float | Float[np.ndarray, "3 3"]
 """The yaw of a hand that points down, in radians, or the grip site's rotation."""
+_Pose = tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]
 
 
 def pointing_down(yaw: float) -> Float[np.ndarray, "3 3"]:
@@ -61,7 +62,7 @@ def move_to(
     """Go straight to `position` (meters) and `orientation`, at most `speed` of full command, until within the
     tolerances or blocked."""
     rotation = _matrix(orientation)
-    passed: list[tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]] = []
+    passed: list[_Pose] = []
     for _ in range(max_steps):
         here, turned = scene.gripper_position, scene.gripper_rotation
         offset = position - here
@@ -89,10 +90,7 @@ def hold(scene: LiberoScene, orientation: Orientation, gripper: float, steps: in
         yield np.concatenate([np.clip(offset, -0.5, 0.5), np.clip(turn, -0.3, 0.3), [gripper]])
 
 
-def _stands_still(
-    before: tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]],
-    now: tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]],
-) -> bool:
+def _stands_still(before: _Pose, now: _Pose) -> bool:
     moved = float(np.linalg.norm(now[0] - before[0]))
     turned = float(np.linalg.norm(Rotation.from_matrix(now[1] @ before[1].T).as_rotvec()))
     return moved < _STILL_METERS and turned < _STILL_RADIANS

@@ -29,7 +29,8 @@ def plan_rim_grasp(
 
     The rim is the ring of points highest along the object's own axis that is nearest to the vertical, so that a bowl
     which leans in a drawer is gripped at its true rim. Places in `tried` are avoided. The grip site goes `below_rim`
-    meters under it, one of `inward` meters in from its outer edge. With `side` the rim is gripped on that side of the object.
+    meters under it, one of `inward` meters in from its outer edge. With `side` the rim is gripped on that side of the
+    object.
     """
     origin, rotation = scene.object_position(name), scene.object_rotation(name)
     points = (scene.surface_points(name, 20000) - origin) @ rotation
@@ -76,9 +77,7 @@ def plan_rim_grasp(
     return best[1]
 
 
-def find_handle(
-    scene: LiberoScene, name: str
-) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+def find_handle(scene: LiberoScene, name: str) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
     """Where to grip the handle of a mug that stands, and the horizontal direction in which the handle stands out."""
     points = scene.surface_points(name, 20000)
     top, bottom = points[:, 2].max(), points[:, 2].min()

@@ -47,7 +47,13 @@ def pick(
         yield from move_to(scene, grasp.position, yaw, OPEN, tolerance=0.006, max_steps=40, speed=0.7)
         yield from hold(scene, yaw, CLOSE, 10)
         yield from move_to(
-            scene, grasp.position + np.array([0, 0, lift]), yaw, CLOSE, tolerance=0.03, angle_tolerance=0.2, max_steps=50
+            scene,
+            grasp.position + np.array([0, 0, lift]),
+            yaw,
+            CLOSE,
+            tolerance=0.03,
+            angle_tolerance=0.2,
+            max_steps=50,
         )
         if scene.object_position(name)[2] > before + 0.04:
             break
@@ -189,7 +195,14 @@ def slide_in(
         scene, goal(depth, 0.012), rotation, CLOSE, max_steps=50, angle_tolerance=0.15, speed=0.6
     )
     yield from move_to(
-        scene, goal(depth, 0.002), rotation, CLOSE, tolerance=0.006, angle_tolerance=0.2, max_steps=15, speed=0.4
+        scene,
+        goal(depth, 0.002),
+        rotation,
+        CLOSE,
+        tolerance=0.006,
+        angle_tolerance=0.2,
+        max_steps=15,
+        speed=0.4,
     )
     yield from hold(scene, rotation, OPEN, 8)
     for distance, height in ((0.06, 0.02), (0.06, 0.10)):

@@ -187,7 +187,10 @@ class LiberoScene:
                 mesh = self.model.geom_dataid[geom]
                 first, count = self.model.mesh_vertadr[mesh], self.model.mesh_vertnum[mesh]
                 points = self.model.mesh_vert[first : first + count : max(1, count // max_points_per_mesh)]
-            elif self.model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_BOX and self.model.geom_group[geom] == _COLLISION_GROUP:
+            elif (
+                self.model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_BOX
+                and self.model.geom_group[geom] == _COLLISION_GROUP
+            ):
                 points = _box_surface(self.model.geom_size[geom])
             else:
                 half = self.model.geom_size[geom].copy()
