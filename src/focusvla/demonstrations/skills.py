@@ -330,10 +330,11 @@ def place_at(
 def drag_by_rim(
     scene: LiberoScene, name: str, destination: Float[np.ndarray, "2"], attempts: int = 4
 ) -> Actions:
-    """Pinch a plate's rim and pull it over the table until it is at `destination`, again when it slipped from the
-    hand."""
-    for _ in range(attempts):
-        grasp = plan_rim_grasp(scene, name, destination, below_rim=0.004, inward=(0.003,))
+    """Pinch a plate's rim and pull it over the table until it is at `destination`; when it slipped from the hand, push
+    it from behind."""
+    for attempt in range(attempts):
+        behind = scene.object_position(name)[:2] - destination if attempt > 0 else None
+        grasp = plan_rim_grasp(scene, name, destination, below_rim=0.004, inward=(0.003,), side=behind)
         yaw, xy = grasp.yaw, grasp.position[:2]
         height = max(grasp.position[2], _LOWEST_GRIP)
         yield from move_to(scene, np.array([*xy, height + 0.09]), yaw, OPEN, tolerance=0.02)
