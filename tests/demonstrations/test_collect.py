@@ -132,4 +132,4 @@ def test_a_folder_that_cannot_be_written_and_a_suite_without_expert_are_named(tm
     with pytest.raises(StorageError, match="expected a folder that can be written"):
         collect_demonstrations(CONFIG, Path("/proc/data"))
     with pytest.raises(ConfigurationError, match="has no scripted expert"):
-        collect_demonstrations(dataclasses.replace(CONFIG, suite="libero_10"), tmp_path / "long")
+        collect_demonstrations(dataclasses.replace(CONFIG, suite="libero_90"), tmp_path / "ninety")

@@ -48,16 +48,24 @@ def test_the_expert_pinches_the_bowls_rim_and_sets_it_on_the_plate(on_the_stove)
 
 
 @pytest.mark.parametrize(
-    ("task", "seed"),
-    [(0, 1000), (3, 1001), (6, 1002), (7, 1003)],
-    ids=["opens a drawer", "puts a bowl into it", "puts one thing into another", "turns a knob"],
+    ("suite", "task", "seed"),
+    [
+        pytest.param("libero_goal", 0, 1000, id="opens a drawer"),
+        pytest.param("libero_goal", 3, 1001, id="puts a bowl into it"),
+        pytest.param("libero_goal", 5, 1002, id="pulls a plate"),
+        pytest.param("libero_goal", 6, 1002, id="puts one thing into another"),
+        pytest.param("libero_goal", 7, 1003, id="turns a knob"),
+        pytest.param("libero_10", 3, 1000, id="closes a drawer on a bowl"),
+        pytest.param("libero_10", 5, 1000, id="stands a book in a caddy"),
+        pytest.param("libero_10", 9, 1000, id="closes a microwave on a mug"),
+    ],
 )
-def test_the_expert_makes_each_kind_of_goal_true(task, seed):
+def test_the_expert_makes_each_kind_of_goal_true(suite, task, seed):
     from focusvla.demonstrations.scripted import scripted_expert
     from focusvla.simulation.environment import Start
     from focusvla.simulation.suites import only_environment
 
-    environment = only_environment("libero_goal", task, 64, mesh_cell_meters=0.008)
+    environment = only_environment(suite, task, 64, mesh_cell_meters=0.008)
     played = rollout(
         environment,
         scripted_expert(environment),
@@ -68,6 +76,56 @@ def test_the_expert_makes_each_kind_of_goal_true(task, seed):
     )
     assert played.success
     assert played.steps < 400
+
+
+def test_the_wine_bottle_stays_on_its_rack():
+    from focusvla.demonstrations.scripted import scripted_expert
+    from focusvla.simulation.environment import Start
+    from focusvla.simulation.libero import HOLD_ACTION
+    from focusvla.simulation.suites import only_environment
+
+    environment = only_environment("libero_goal", 9, 64, mesh_cell_meters=0.008)
+    played = rollout(
+        environment,
+        scripted_expert(environment),
+        Start(init_state=None, seed=1003),
+        max_steps=300,
+        actions_per_inference=1,
+        stop_on_success=False,
+    )
+    assert played.success
+    for _ in range(40):
+        environment.apply(HOLD_ACTION)
+        assert environment.success()
+
+
+def test_variants_of_a_scripted_suite_are_scripted_and_other_suites_are_not():
+    from focusvla.demonstrations.scripted import require_scripted
+    from focusvla.errors import ConfigurationError
+
+    require_scripted("libero_object_swap")
+    require_scripted("aloha")
+    with pytest.raises(ConfigurationError, match="suites that have one: libero_object, libero_spatial"):
+        require_scripted("libero_90")
+
+
+def test_a_blocked_hand_gives_up_its_move_before_the_step_limit():
+    """The goal lies under the table, so the hand stands on it."""
+    from focusvla.demonstrations.motions import OPEN, move_to
+    from focusvla.simulation.environment import Start
+    from focusvla.simulation.libero import LiberoEnvironment
+    from focusvla.simulation.suites import only_environment
+
+    environment = only_environment("libero_goal", 9, 64, mesh_cell_meters=0.008)
+    assert isinstance(environment, LiberoEnvironment)
+    environment.reset(Start(init_state=None, seed=1003))
+    below = environment.scene.gripper_position * np.array([1.0, 1.0, 0.7])
+    steps = 0
+    for action in move_to(environment.scene, below, 0.0, OPEN, max_steps=200):
+        environment.apply(np.clip(action, -1.0, 1.0))
+        steps += 1
+    assert environment.scene.gripper_position[2] > below[2] + 0.02
+    assert steps < 100
 
 
 def test_what_stands_on_a_fixture_is_displaced_on_it():

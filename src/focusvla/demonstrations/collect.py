@@ -28,7 +28,7 @@ from focusvla.data.lerobot_writer import assemble_dataset
 from focusvla.data.shards import read_shard_index, write_episode_shard
 from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
 from focusvla.demonstrations.noise import NoisyEnvironment
-from focusvla.demonstrations.scripted import scripted_expert
+from focusvla.demonstrations.scripted import require_scripted, scripted_expert
 from focusvla.errors import ConfigurationError, StorageError
 from focusvla.simulation.environment import Start
 from focusvla.simulation.suites import only_environment, suite_robot, suite_spec, suite_task, suite_tasks
@@ -93,6 +93,7 @@ def collect_demonstrations(
         raise StorageError(
             f"output={output}: exists already and is not this collection. Choose another folder."
         )
+    require_scripted(config.suite)
     instructions = {task: suite_task(config.suite, task).instruction for task in config.tasks}
     _open_staging(staging, described)
     ledger = _Ledger.read(staging, config)

@@ -1,4 +1,4 @@
-"""Where to pinch the rim of a bowl or a mug from above."""
+"""Where to pinch the rim of a bowl or a mug from above, and where a mug has its handle."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,10 @@ from jaxtyping import Float
 from focusvla.demonstrations.grasping import Grasp
 from focusvla.simulation.libero_scene import LiberoScene
 
-_INWARD = (0.003, 0.014, 0.025, 0.034)
+INWARD = (0.003, 0.014, 0.025, 0.034)
 """Meters from the rim's outer edge towards the middle, from snug to where a wall is in the way."""
+_HANDLE_THICKNESS = 0.010
+"""Meters, of mugs' handles as seen from the side."""
 _REACH = 0.74
 """Meters from the robot's base at which joint 4 meets its limit."""
 
@@ -21,12 +23,14 @@ def plan_rim_grasp(
     tried: Sequence[Float[np.ndarray, "2"]] = (),
     below_rim: float = 0.018,
     side: Float[np.ndarray, "2"] | None = None,
+    inward: Sequence[float] = INWARD,
 ) -> Grasp:
     """The best place on the rim of `name`: near yaw 0, clear of neighbors, within reach here and at `destination`.
 
     The rim is the ring of points highest along the object's own axis that is nearest to the vertical, so that a bowl
     which leans in a drawer is gripped at its true rim. Places in `tried` are avoided. The grip site goes `below_rim`
-    meters under it. With `side` the rim is gripped on that side of the object.
+    meters under it, one of `inward` meters in from its outer edge. With `side` the rim is gripped on that side of the
+    object.
     """
     origin, rotation = scene.object_position(name), scene.object_rotation(name)
     points = (scene.surface_points(name, 20000) - origin) @ rotation
@@ -56,9 +60,9 @@ def plan_rim_grasp(
         across = (rim - in_world(middle))[:2]
         across /= np.linalg.norm(across)
         yaw = float(np.arctan2(across[1], across[0]) % np.pi - np.pi / 2)
-        for inward in _INWARD:
-            position = np.array([*(rim[:2] - inward * across), rim[2] - below_rim])
-            cost = 0.012 * abs(yaw) + 0.6 * (inward - _INWARD[0]) - (5.0 * rim[2] if leans else 0.0)
+        for depth in inward:
+            position = np.array([*(rim[:2] - depth * across), rim[2] - below_rim])
+            cost = 0.012 * abs(yaw) + 0.6 * (depth - INWARD[0]) - (5.0 * rim[2] if leans else 0.0)
             carried = position[:2] - origin[:2] + destination
             reach = max(np.linalg.norm(place - scene.robot_base[:2]) for place in (position[:2], carried))
             cost += 2.0 * max(0.0, float(reach) - _REACH)
@@ -71,6 +75,21 @@ def plan_rim_grasp(
                 best = float(cost), Grasp(position, yaw, top, not any(hits))
     assert best is not None
     return best[1]
+
+
+def find_handle(scene: LiberoScene, name: str) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+    """Where to grip the handle of a mug that stands, and the horizontal direction in which the handle stands out."""
+    points = scene.surface_points(name, 20000)
+    top, bottom = points[:, 2].max(), points[:, 2].min()
+    ring = points[points[:, 2] > top - 0.006][:, :2]
+    middle = (ring.min(axis=0) + ring.max(axis=0)) / 2
+    distances = np.linalg.norm(points[:, :2] - middle, axis=1)
+    handle = points[distances > distances.max() - 0.012]
+    outward = handle[:, :2].mean(axis=0) - middle
+    outward = np.array([*(outward / np.linalg.norm(outward)), 0.0])
+    height = (handle[:, 2].min() + handle[:, 2].max()) / 2
+    reach = distances.max() - _HANDLE_THICKNESS / 2
+    return np.array([*middle, np.clip(height, bottom, top)]) + reach * outward, outward
 
 
 def _hits(

@@ -1,6 +1,7 @@
 """What is where in a LIBERO scene: the privileged knowledge of experts and of start states, never of a
 policy."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,10 @@ class LiberoScene:
     def goal(self) -> list[list[str]]:
         """The predicates to make true, such as `["in", "alphabet_soup_1", "basket_1_contain_region"]`."""
         return self._environment.parsed_problem["goal_state"]
+
+    def holds(self, predicate: list[str]) -> bool:
+        """Whether one predicate of the goal is true now."""
+        return bool(self._environment._eval_predicate(predicate))
 
     @property
     def named_objects(self) -> list[str]:
@@ -73,18 +78,60 @@ class LiberoScene:
         """A named site, such as the containing region of a basket."""
         return self.data.site(name).xpos.copy()
 
+    def site_rotation(self, name: str) -> Float[np.ndarray, "3 3"]:
+        """A named site's axes as columns."""
+        return self.data.site(name).xmat.reshape(3, 3).copy()
+
+    def site_extent(self, name: str) -> Float[np.ndarray, "3"]:
+        """Half of what a named region measures along the world's axes."""
+        size = np.asarray(self._environment.object_sites_dict[name].size, np.float64)
+        return np.abs(self.site_rotation(name)) @ size
+
+    def front(self, fixture: str) -> Float[np.ndarray, "3"]:
+        """The direction that a cabinet or a microwave faces."""
+        return -self.object_rotation(fixture)[:, 1]
+
     def handle_position(self, region: str) -> Float[np.ndarray, "3"]:
         """The bar of a drawer's handle: of the drawer's collision boxes the one that stands out farthest."""
         drawer = self._drawer(region)
         boxes = np.flatnonzero(
             (self.model.geom_bodyid == drawer) & (self.model.geom_group == _COLLISION_GROUP)
         )
-        return self.data.geom_xpos[boxes[self.data.geom_xpos[boxes, 1].argmax()]].copy()
+        places = self.data.geom_xpos[boxes]
+        return places[(places @ self.drawer_direction(region)).argmax()].copy()
 
     def drawer_opening(self, region: str) -> float:
         """Meters that a drawer is pulled out."""
         joint = self.model.body_jntadr[self._drawer(region)]
         return -float(self.data.qpos[self.model.jnt_qposadr[joint]])
+
+    def drawer_direction(self, region: str) -> Float[np.ndarray, "3"]:
+        """The direction in which a drawer is pulled out."""
+        return -self.data.xaxis[self.model.body_jntadr[self._drawer(region)]]
+
+    def door(self, fixture: str) -> tuple[Float[np.ndarray, "3"], float, float]:
+        """A door that turns about the vertical: a point of its hinge, its width, and the height of its upper edge."""
+        joint = self._hinge(fixture)
+        hinge, body = self.data.xanchor[joint].copy(), self.model.jnt_bodyid[joint]
+        points = self._points_of(
+            np.flatnonzero((self.model.geom_bodyid == body) & (self.model.geom_group == _COLLISION_GROUP))
+        )
+        width = float(np.linalg.norm(points[:, :2] - hinge[:2], axis=1).max())
+        return hinge, width, float(points[:, 2].max())
+
+    def door_angle(self, fixture: str) -> float:
+        """Radians by which a door is turned; 0 is shut."""
+        return float(self.data.qpos[self.model.jnt_qposadr[self._hinge(fixture)]])
+
+    def _hinge(self, fixture: str) -> int:
+        mujoco = load_mujoco()
+        root = self._environment.obj_body_id[fixture]
+        return next(
+            joint
+            for joint in range(self.model.njnt)
+            if self.model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_HINGE
+            and self._belongs(self.model.jnt_bodyid[joint], root)
+        )
 
     def _drawer(self, region: str) -> int:
         """`wooden_cabinet_1_top_region` lies in the body `wooden_cabinet_1_cabinet_top`."""
@@ -142,17 +189,28 @@ class LiberoScene:
         return self._points(name, _VISUAL_GROUP, max_points_per_mesh)
 
     def _points(self, name: str, group: int, max_points_per_mesh: int) -> Float[np.ndarray, "points 3"]:
-        mujoco = load_mujoco()
         root = self._environment.obj_body_id[name]
+        geoms = [
+            geom
+            for geom in range(self.model.ngeom)
+            if self.model.geom_group[geom] == group and self._belongs(self.model.geom_bodyid[geom], root)
+        ]
+        return self._points_of(geoms, max_points_per_mesh)
+
+    def _points_of(
+        self, geoms: Iterable[int], max_points_per_mesh: int = 2000
+    ) -> Float[np.ndarray, "points 3"]:
+        mujoco = load_mujoco()
         clouds = []
-        for geom in range(self.model.ngeom):
-            if self.model.geom_group[geom] != group or not self._belongs(self.model.geom_bodyid[geom], root):
-                continue
+        for geom in geoms:
             if self.model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_MESH:
                 mesh = self.model.geom_dataid[geom]
                 first, count = self.model.mesh_vertadr[mesh], self.model.mesh_vertnum[mesh]
                 points = self.model.mesh_vert[first : first + count : max(1, count // max_points_per_mesh)]
-            elif self.model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_BOX and group == _COLLISION_GROUP:
+            elif (
+                self.model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_BOX
+                and self.model.geom_group[geom] == _COLLISION_GROUP
+            ):
                 points = _box_surface(self.model.geom_size[geom])
             else:
                 half = self.model.geom_size[geom].copy()
