@@ -1,6 +1,14 @@
 """The agenda hands jobs out so that environments are built seldom, and holds back what waits for others."""
 
-from focusvla.evaluation.agenda import Agenda, axis_of
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from focusvla.config import EvaluationConfig
+from focusvla.errors import ConfigurationError
+from focusvla.evaluation.agenda import Agenda, axis_of, plan_episodes
+from focusvla.evaluation.protocol import protocol
 from focusvla.evaluation.scheduler import Job
 
 
@@ -8,8 +16,8 @@ def job(group: str, number: int) -> Job:
     return Job(method="begin", arguments=(), group=group, label=f"{group}{number}")
 
 
-def taken(agenda: Agenda, last_group: str | None) -> str | None:
-    found = agenda.next_job(last_group)
+def taken(agenda: Agenda, last_group: str | None, at_work: tuple[str, ...] = ()) -> str | None:
+    found = agenda.next_job(last_group, at_work)
     return found.label if found else None
 
 
@@ -18,7 +26,7 @@ def test_a_player_goes_on_with_its_group_and_the_next_one_begins_another():
     for group, count in (("a", 3), ("b", 2)):
         for number in range(count):
             agenda.add(job(group, number))
-    assert [taken(agenda, None), taken(agenda, None)] == ["a0", "b0"]
+    assert [taken(agenda, None), taken(agenda, None, ("a",))] == ["a0", "b0"]
     assert [taken(agenda, "a"), taken(agenda, "a"), taken(agenda, "b")] == ["a1", "a2", "b1"]
     assert taken(agenda, "a") is None
 
@@ -62,3 +70,48 @@ def test_what_a_variant_changes_is_said_in_words():
     assert axis_of("libero_10_with_mug", "") == "with a mug"
     assert axis_of("libero_object_lan", "") == "other words"
     assert axis_of("libero_object", "vision_blind") == "another episode's pictures"
+
+
+@pytest.mark.simulator
+def test_robustness_brings_each_suites_complete_variants_and_two_controls():
+    config = EvaluationConfig(
+        suites=("libero_spatial", "libero_object"), tasks=(2,), trials=12, robustness=True
+    )
+    planned = plan_episodes(config, protocol("libero_openvla"))
+    counts = Counter((episode.suite, episode.condition) for episode in planned)
+    assert counts["libero_object", ""] == counts["libero_object_swap", ""] == 12
+    assert counts["libero_object", "vision_blind"] == counts["libero_spatial", "language_blind"] == 12
+    assert counts["libero_spatial_with_milk", ""] == 10  # it has no more init states
+    assert ("libero_object_with_milk", "") not in counts
+    assert len(counts) == (1 + 7 + 2) + (1 + 6 + 2)
+
+
+@pytest.mark.simulator
+def test_what_cannot_be_planned_is_named():
+    rules = protocol("libero_openvla")
+    wrongs: list[tuple[dict[str, Any], str]] = [
+        ({"suites": ("libero_objct",)}, "did you mean 'libero_object'"),
+        ({"tasks": (12,)}, r"task=12: expected 0\.\.9"),
+        ({"trials": 51}, "trials=51: expected at most 50, the init states of libero_object task 0"),
+        ({"trials": 1, "robustness": True}, "expected at least 2 with robustness"),
+        ({"suites": ("libero_90",), "robustness": True}, "robustness: expected suites among libero_spatial"),
+        ({"suites": ("aloha",)}, "covers libero_spatial.*; aloha_gym covers it"),
+    ]
+    for wrong, message in wrongs:
+        with pytest.raises(ConfigurationError, match=message):
+            plan_episodes(EvaluationConfig(**wrong), rules)
+
+
+@pytest.mark.simulator
+def test_variants_with_words_of_their_own_say_them_and_the_others_what_policies_were_trained_on():
+    from focusvla.simulation.suites import suite_task
+
+    instructions = [
+        suite_task(f"libero_object{end}", 0).instruction for end in ("", "_swap", "_lan", "_task")
+    ]
+    assert instructions == [
+        "pick up the alphabet soup and place it in the basket",
+        "pick up the alphabet soup and place it in the basket",
+        "grab alphabet soup and put it into basket",
+        "pick the cream cheese and place it in the basket",
+    ]

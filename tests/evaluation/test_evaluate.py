@@ -1,5 +1,7 @@
 """An evaluation survives whatever is killed, on one host and on several, and ends as an undisturbed one."""
 
+import dataclasses
+import fcntl
 import json
 import os
 import signal
@@ -142,7 +144,7 @@ def test_parts_on_several_hosts_are_the_whole(blind_checkpoint, tmp_path):
     parts = [play(f"part-{shard}", shard=shard, num_shards=2) for shard in range(2)]
     assert [len(part) for part in parts] == [2, 2]
     assert sorted(parts[0] + parts[1]) == whole
-    assert merge_evaluations([tmp_path / "part-0", tmp_path / "part-1"], tmp_path / "merged") == 4
+    assert merge_evaluations([tmp_path / "part-0", tmp_path / "part-1"], tmp_path / "merged") == (4, 4)
     assert outcomes(tmp_path / "merged") == outcomes(tmp_path / "whole")
     assert len(list((tmp_path / "merged" / "trajectories").iterdir())) == 4
     with pytest.raises(ConfigurationError, match="num_shards=3: expected at most 2, the tasks to share out"):
@@ -159,6 +161,32 @@ def test_a_policy_for_another_robot_is_refused_before_the_first_episode(blind_ch
             tmp_path / "results",
         )
     assert not (tmp_path / "results").exists()
+
+
+def test_a_folder_of_other_rules_or_in_use_is_refused_and_stays_as_it_is(blind_checkpoint, tmp_path):
+    source, output = checkpoint_source(blind_checkpoint), tmp_path / "results"
+    config = EvaluationConfig(
+        suites=("aloha",), tasks=(0,), protocol="aloha_gym", trials=1, actions_per_inference=4, workers=1
+    )
+    evaluate(source, config, output)
+    assert len(list((output / "videos").iterdir())) == 1
+    held = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    for change, message in (
+        ({"actions_per_inference": 2}, "actions_per_inference=4, this evaluation has 2"),
+        ({"suites": ("libero_object",), "protocol": "libero_openvla"}, "differ in 8 convention"),
+    ):
+        with pytest.raises((ConfigurationError, SpecMismatchError), match=message):
+            evaluate(source, dataclasses.replace(config, **change), output)
+    rules = output / "protocol.json"
+    rules.write_text(rules.read_text().replace('"settle_steps": 0', '"settle_steps": 5'))
+    with pytest.raises(ConfigurationError, match=r"other rules .settle_steps: 5 there, 0 here"):
+        evaluate(source, config, output)
+    rules.write_bytes(held[rules])
+    with (output / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ConfigurationError, match="another evaluation is writing there"):
+            evaluate(source, config, output)
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == held
 
 
 CLUSTER = """

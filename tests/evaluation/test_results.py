@@ -11,6 +11,7 @@ from focusvla.evaluation.results import (
     EpisodeResult,
     ResultsFile,
     SuccessRate,
+    clean_results,
     join_results,
     read_results,
     success_rate,
@@ -116,3 +117,16 @@ def test_an_episode_in_two_parts_is_counted_once_and_refused_if_it_came_out_diff
         ConfigurationError, match=r"trial 0 is there twice and came out differently \(success after 120"
     ):
         join_results([[RESULT], [replace(RESULT, success=False)]])
+
+
+def test_two_policies_in_one_suite_are_not_one_row_but_a_policy_for_each_suite_is():
+    with pytest.raises(ConfigurationError, match=r"expected one policy in libero_object, got .* NAME=FOLDER"):
+        join_results([[RESULT], [replace(RESULT, trial=1, policy="ffff")]])
+    other = replace(RESULT, suite="libero_goal", policy="ffff")
+    assert join_results([[RESULT], [other]]) == [RESULT, other]
+
+
+def test_variants_and_controls_do_not_count_for_the_clean_suite():
+    variant, control = replace(RESULT, suite="libero_object_swap"), replace(RESULT, condition="vision_blind")
+    assert clean_results([RESULT, variant, control]) == [RESULT]
+    assert clean_results([variant, control]) == [variant]

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +76,9 @@ class FakeSystem:
     def num_cores(self) -> int:
         return 2
 
+    def close(self) -> None:
+        pass
+
     def start(self, factory, *arguments, local=False, num_gpus=0):
         actor = FakeActor(factory(*arguments) if local else Counter())
         if local:
@@ -99,7 +103,7 @@ def run(system: FakeSystem, jobs: list[Job], num_players: int = 2, limits: Limit
     scheduler = Scheduler(system, SOURCE, num_players, limits)
     incidents: list[Incident] = []
     left = list(jobs)
-    ended = list(scheduler.run(lambda group: left.pop(0) if left else None, incidents.append))
+    ended = list(scheduler.run(lambda group, at_work: left.pop(0) if left else None, incidents.append))
     assert len(ended) == len(jobs), "every job ends once"
     return {done.label: outcome for done, outcome in ended}, incidents
 
@@ -156,6 +160,54 @@ def test_a_policy_that_dies_three_times_in_a_row_is_an_error_that_says_how_to_go
         run(system, [job(1)], num_players=1)
 
 
+def test_a_policy_that_cannot_be_made_again_ends_the_run_and_no_episode_is_called_a_failure():
+    gone = Raised(ConfigurationError("the checkpoint has moved"), "", in_making=True)
+    system = FakeSystem({2: Died("code -9"), 3: gone})
+    with pytest.raises(ConfigurationError, match="the checkpoint has moved"):
+        run(system, [job(number) for number in range(4)])
+
+
+def test_a_policy_that_fails_in_episode_after_episode_ends_the_run():
+    with pytest.raises(WorkerError, match=r"failed in 3 episodes and answered none: (.|\n)*thirteen"):
+        run(FakeSystem(), [replace(job(13), label=f"job {number}") for number in range(5)])
+
+
+class Deaf(FakeSystem):
+    """Hears nothing from whoever `is_deaf` says."""
+
+    def __init__(self, is_deaf):
+        super().__init__()
+        self.is_deaf = is_deaf
+
+    def wait(self, actors, seconds):
+        time.sleep(0.01)
+        return [answer for answer in super().wait(actors, seconds) if not self.is_deaf(answer[0])]
+
+
+SOON = Limits(max_batch=8, max_wait_seconds=0.0, stall_seconds=0.05, starting_seconds=0.05)
+
+
+def test_a_policy_that_gives_no_sign_is_replaced():
+    first: list[FakeActor] = []
+
+    def is_deaf(actor: FakeActor) -> bool:
+        if isinstance(actor.target, Doubler) and not first:
+            first.append(actor)
+        return actor in first
+
+    sums, incidents = run(Deaf(is_deaf), [job(number) for number in range(5)], limits=SOON)
+    assert sums == SUMS
+    assert [incident.what for incident in incidents] == ["policy stalled"]
+    assert first[0].killed
+
+
+def test_players_that_never_begin_are_no_fault_of_their_jobs():
+    """As in a cluster without room for them."""
+    deaf = Deaf(lambda actor: isinstance(actor.target, Counter))
+    with pytest.raises(WorkerError, match=r"3 simulating processes gave no sign .* fewer --workers"):
+        run(deaf, [job(1)], num_players=1, limits=SOON)
+
+
 def test_an_error_that_the_user_can_mend_is_raised():
     system = FakeSystem({1: Raised(ConfigurationError("no such task"), "")})
     with pytest.raises(ConfigurationError, match="no such task"):
@@ -169,6 +221,10 @@ class Sleeper:
         """Its process, after a while."""
         time.sleep(seconds)
         return os.getpid()
+
+    def speak(self, length: int) -> bytes:
+        """At length."""
+        return bytes(length)
 
     def fail(self) -> None:
         """Always."""
@@ -198,5 +254,18 @@ def test_a_process_answers_raises_and_dies(sleeper):
     ((_, answer),) = system.wait([sleeper], 10.0)
     assert answer == Died(f"process {sleeper.process.pid} ended with code -9")
     sleeper.call("nap", 0.0)  # to a process that is gone: no exception, and the same answer
+    ((_, answer),) = system.wait([sleeper], 10.0)
+    assert isinstance(answer, Died)
+
+
+@pytest.mark.slow
+def test_a_process_killed_in_the_middle_of_an_answer_has_died(sleeper):
+    """A pipe that closes inside a message raises a bare OSError."""
+    system = ProcessSystem()
+    sleeper.call("nap", 0.0)
+    system.wait([sleeper], 60.0)
+    sleeper.call("speak", 10_000_000)
+    assert sleeper.connection.poll(20)  # the answer has begun, and waits for somebody to read it
+    os.kill(sleeper.process.pid, signal.SIGKILL)
     ((_, answer),) = system.wait([sleeper], 10.0)
     assert isinstance(answer, Died)

@@ -185,7 +185,7 @@ def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, lab
     """Evaluate with a progress bar and a table; what `evaluate` and `quickstart` share."""
     from focusvla.evaluation.evaluate import evaluate as run
     from focusvla.evaluation.policies import checkpoint_source
-    from focusvla.evaluation.results import success_rate, success_rate_by_task, without_controls
+    from focusvla.evaluation.results import clean_results, success_rate, success_rate_by_task
     from focusvla.policy import find_checkpoint
 
     succeeded = [0, 0]
@@ -203,7 +203,7 @@ def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, lab
 
         source = checkpoint_source(find_checkpoint(checkpoint), config.device)
         results = run(source, config, output, on_progress)
-    clean = without_controls(results)
+    clean = clean_results(results)
     expert = expert_rates(config.protocol)
     table = Table(
         *("suite", "task", "instruction", "success (Wilson 95 %)", *(["expert"] if expert else [])),

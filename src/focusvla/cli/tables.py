@@ -70,7 +70,9 @@ def merge(folders: tyro.conf.Positional[tuple[Path, ...]], output: Path) -> None
     """
     from focusvla.evaluation.merge import merge_evaluations
 
-    _print(f"{merge_evaluations(folders, output)} episodes in {output}")
+    found, planned = merge_evaluations(folders, output)
+    missing = f" of about {planned}: a part is missing or unfinished" if found < planned else ""
+    _print(f"{found} episodes in {output}{missing}")
 
 
 def _print(text: object) -> None:

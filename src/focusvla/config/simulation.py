@@ -81,7 +81,8 @@ class EvaluationConfig:
     tasks: tuple[int, ...] = ()
     """Numbers of the tasks in each suite; none given means all."""
     protocol: str = "libero_openvla"
-    """`libero_openvla` (the published one) or `libero_wide` (what a task names is displaced by up to 8 cm)."""
+    """`libero_openvla` (the published one), `libero_wide` (what a task names is displaced by up to 8 cm), or
+    `aloha_gym`."""
     trials: int = 0
     """Episodes per task, from start 0 on; 0 means the protocol's number."""
     robustness: bool = False
@@ -95,8 +96,8 @@ class EvaluationConfig:
     """Into how many parts, equally large, the episodes are divided."""
     videos: bool = True
     """Whether to draw, per task, the first success and the first failure."""
-    video_size: int = 128
-    """Side in pixels of each camera's picture in a video."""
+    video_size: int = 0
+    """Side in pixels of each camera's picture in a video; 0 means the policy's own, which draws soonest."""
     workers: int = 0
     """Simulating processes; 0 means one per core of this host, or of the Ray cluster."""
     executor: Literal["processes", "ray"] = "processes"
@@ -111,14 +112,15 @@ class EvaluationConfig:
     max_batch_wait_seconds: float = 0.01
     """How long a question waits for others to share its batch."""
     stall_seconds: float = 300.0
-    """A process that gives no sign for so long is killed and its episode begun anew, up to three times."""
+    """A process that gives no sign for so long, building another task's environment included, is killed and its episode
+    begun anew, three times in all; a new process has 300 s at least."""
 
     def __post_init__(self):
         _require(len(self.suites) > 0, "suites", "at least one suite", self.suites)
         _require(len(set(self.suites)) == len(self.suites), "suites", "each suite once", self.suites)
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", "each task once", self.tasks)
-        for field in ("actions_per_inference", "video_size", "num_shards", "stall_seconds"):
+        for field in ("actions_per_inference", "num_shards", "stall_seconds"):
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
-        for field in ("trials", "workers", "max_batch", "max_batch_wait_seconds"):
+        for field in ("trials", "video_size", "workers", "max_batch", "max_batch_wait_seconds"):
             _require(getattr(self, field) >= 0, field, "0 or more", getattr(self, field))
         _require(0 <= self.shard < self.num_shards, "shard", f"0..{self.num_shards - 1}", self.shard)

@@ -11,7 +11,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,6 +32,8 @@ class Raised:
 
     error: FocusVLAError | None
     traceback: str
+    in_making: bool = False
+    """The object itself could not be made, so that no call will do better."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,10 @@ class ActorSystem(Protocol):
         """Those of the called `actors` that have answered, after at most `seconds`; perhaps none."""
         ...
 
+    def close(self) -> None:
+        """Give back what the system itself holds, after its actors were killed."""
+        ...
+
 
 def answer_of(method: Callable[..., Any], arguments: tuple[Any, ...]) -> Answer:
     """Call `method` where it lives. This is a boundary: whatever it raises becomes an answer."""
@@ -83,6 +89,12 @@ def answer_of(method: Callable[..., Any], arguments: tuple[Any, ...]) -> Answer:
         return Returned(method(*arguments))
     except Exception as error:  # noqa: BLE001 - see above
         return Raised(error if isinstance(error, FocusVLAError) else None, traceback.format_exc())
+
+
+def made_by(factory: Callable[..., Any], arguments: tuple[Any, ...]) -> Answer:
+    """The object around which an actor is built."""
+    made = answer_of(factory, arguments)
+    return replace(made, in_making=True) if isinstance(made, Raised) else made
 
 
 class ProcessActor:
@@ -99,21 +111,21 @@ class ProcessActor:
 
     def call(self, method: str, *arguments: Any) -> None:
         """Begin a method."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `answer` tells of the death
+        with contextlib.suppress(OSError):  # `answer` tells of the death
             self.connection.send((method, arguments))
 
     def answer(self) -> Answer:
         """What the call came to, once the connection has something to read."""
         try:
             return self.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # the latter in the middle of a message
             self.process.join(timeout=5)
             return Died(f"process {self.process.pid} ended with code {self.process.exitcode}")
 
     def kill(self) -> None:
         """End the process with SIGKILL."""
         self.process.kill()
-        self.process.join()
+        self.process.join(timeout=5)  # what waits in the kernel is left to it
         self.connection.close()
 
 
@@ -121,8 +133,8 @@ class ProcessSystem:
     """Actors in processes of this host."""
 
     def num_cores(self) -> int:
-        """Cores of this host."""
-        return os.cpu_count() or 1
+        """Cores that this process may use."""
+        return len(os.sched_getaffinity(0))
 
     def start(
         self, factory: Callable[..., Any], *arguments: Any, local: bool = False, num_gpus: int = 0
@@ -138,17 +150,20 @@ class ProcessSystem:
         ready = wait([actor.connection for actor in actors], timeout=max(0.0, seconds))
         return [(actor, actor.answer()) for actor in actors if actor.connection in ready]
 
+    def close(self) -> None:
+        """Nothing."""
+
 
 def _serve(
     connection: Connection, parent: int, factory: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
     begin_worker(parent)
-    made = answer_of(factory, arguments)
+    made = made_by(factory, arguments)
     while True:
         try:
             method, given = connection.recv()
             connection.send(
                 answer_of(getattr(made.value, method), given) if isinstance(made, Returned) else made
             )
-        except (EOFError, BrokenPipeError, ConnectionResetError):
+        except (EOFError, OSError):
             return

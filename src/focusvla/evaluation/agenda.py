@@ -4,8 +4,8 @@ With `robustness` each suite brings LIBERO-PRO's variants of it and two controls
 shows come from another episode of its task, so it waits until those have been played.
 """
 
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Hashable, Iterable
 
 from focusvla.config import EvaluationConfig
 from focusvla.config.suites import clean_suite
@@ -47,8 +47,9 @@ def plan_episodes(config: EvaluationConfig, rules: Protocol) -> list[PlannedEpis
     """
     tasks: dict[tuple[str, int], list[PlannedEpisode]] = {}
     for suite in config.suites:
+        all_tasks = suite_tasks(suite)
         rules.max_steps_of(suite)
-        for task in config.tasks or range(len(suite_tasks(suite))):
+        for task in config.tasks or range(len(all_tasks)):
             tasks[suite, task] = _episodes_of_task(config, rules, suite, task)
     if config.num_shards > len(tasks):
         raise ConfigurationError(
@@ -97,7 +98,6 @@ class Agenda:
 
     def __init__(self):
         self._groups: dict[Hashable, deque[Job]] = {}
-        self._players: dict[Hashable, int] = {}
         self._waiting: list[tuple[frozenset[str], Callable[[], Iterable[Job]]]] = []
         self._open: set[str] = set()
 
@@ -118,19 +118,16 @@ class Agenda:
         self._open.discard(label)
         self._release()
 
-    def next_job(self, last_group: Hashable) -> Job | None:
-        """One of the player's last group, else of the group with the most jobs per player at work on it."""
+    def next_job(self, last_group: Hashable, at_work: Collection[Hashable]) -> Job | None:
+        """One of the player's last group, else of the group with the most jobs per player `at_work` on it."""
         if last_group in self._groups:
             return self._take(last_group)
-        if last_group is not None and last_group in self._players:
-            self._players[last_group] -= 1
         if not self._groups:
             return None
-        group = max(
-            self._groups, key=lambda group: len(self._groups[group]) / (1 + self._players.get(group, 0))
+        working = Counter(at_work)
+        return self._take(
+            max(self._groups, key=lambda group: len(self._groups[group]) / (1 + working[group]))
         )
-        self._players[group] = self._players.get(group, 0) + 1
-        return self._take(group)
 
     def _take(self, group: Hashable) -> Job:
         job = self._groups[group].popleft()

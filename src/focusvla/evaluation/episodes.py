@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from focusvla.data.video import encode_video
+from focusvla.errors import RenderingError
 from focusvla.evaluation.protocol import protocol
 from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND, EpisodeResult
 from focusvla.simulation.suites import only_environment, suite_tasks
@@ -180,6 +181,8 @@ class EpisodePlayer:
             observation = next(self._playing) if chunk is None else self._playing.send(chunk)
         except StopIteration as end:
             return self._finish(end.value, "")
+        except RenderingError:  # it would meet every episode
+            raise
         except Exception:  # noqa: BLE001 - one episode must not stop an evaluation; its traceback is in the results
             return self._finish(None, traceback.format_exc())
         if self._planned.condition == LANGUAGE_BLIND:

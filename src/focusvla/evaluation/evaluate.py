@@ -12,12 +12,13 @@ Players simulate and know no policy, one policy answers them all, and everything
 needs the checkpoint's files, and nothing but this process the folder.
 """
 
+import fcntl
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -34,6 +35,9 @@ from focusvla.evaluation.results import VISION_BLIND, EpisodeResult, ResultsFile
 from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
 from focusvla.simulation.suites import suite_spec, suite_task
 from focusvla.versions import versions
+
+_NOT_RULES = ("checkpoint", "source", "shard", "num_shards", "planned")
+"""What `protocol.json` holds besides the values that results must share."""
 
 Progress = Callable[[int, int, EpisodeResult | None, str], None]
 """Called with finished and all episodes, the latest result if there is one, and a remark, mostly empty."""
@@ -58,6 +62,8 @@ def evaluate(
     planned = plan_episodes(config, rules)
     system = _actor_system(config)
     num_players = min(config.workers or system.num_cores(), len(planned))
+    if config.executor == "ray":
+        num_players = min(num_players, system.num_cores())  # more would wait for room
     scheduler = Scheduler(system, source, num_players, _limits(config))
     try:
         traits = scheduler.traits()
@@ -115,13 +121,17 @@ class _Record:
         self._output, self._config, self._rules, self._planned = output, config, rules, planned
         self._on_progress = on_progress
         self._setting = Setting(rules.name, config.actions_per_inference, traits)
+        self._lock = _lock(output)
+        described = rules.to_dict() | {"checkpoint": description}
+        shared_out = {"shard": config.shard, "num_shards": config.num_shards, "planned": len(planned)}
+        require_same_rules(output, described)
         self._file = ResultsFile(
             output / "results.jsonl",
             protocol=rules.name,
             policy=traits.identity,
             actions_per_inference=config.actions_per_inference,
         )
-        _write_json(output / "protocol.json", rules.to_dict() | {"checkpoint": description})
+        _write_json(output / "protocol.json", described | shared_out)
         self._finished = {PlannedEpisode.of(result): result for result in self._file.results}
         repaired = self._file.num_repaired_bytes
         remark = f"{output / 'results.jsonl'}: removed an incomplete last line of {repaired} bytes"
@@ -206,7 +216,8 @@ class _Record:
             name = video_name(result)
             trajectory = self._trajectory(shown)
             if trajectory.exists() and not (self._output / "videos" / name).exists():
-                drawn = (shown, load_file(trajectory)["snapshots"], self._config.video_size)
+                size = self._config.video_size or self._setting.traits.spec.cameras[0].height
+                drawn = (shown, load_file(trajectory)["snapshots"], size)
                 group = (shown.suite, shown.task)
                 agenda.add(Job(method="draw_video", arguments=drawn, group=group, label=name), urgent=True)
 
@@ -237,6 +248,45 @@ class _Record:
             final.parent.mkdir(parents=True, exist_ok=True)
             save_file(tensors, partial_path(final))
             partial_path(final).replace(final)
+
+
+def require_same_rules(folder: Path, described: dict[str, Any]) -> None:
+    """Raise unless what a folder says of its protocol, if it does, is what `described` says.
+
+    Raises:
+        ConfigurationError: naming the values that differ.
+    """
+    file = folder / "protocol.json"
+    if not file.exists() or not (folder / "results.jsonl").exists():
+        return
+    found, here = json.loads(file.read_text("utf-8")), json.loads(json.dumps(described))
+    differing = [
+        f"{name}: {found.get(name)!r} there, {value!r} here"
+        for name, value in here.items()
+        if name not in _NOT_RULES and found.get(name) != value
+    ]
+    if differing:
+        raise ConfigurationError(
+            f"{folder} holds results of other rules ({'; '.join(differing)}). Choose another output folder."
+        )
+
+
+def _lock(output: Path) -> IO[str]:
+    """Hold the folder until the process ends.
+
+    Raises:
+        ConfigurationError: another evaluation holds it.
+    """
+    with explained_storage_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
+        file = (output / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigurationError(
+            f"output={output}: another evaluation is writing there. Wait for it."
+        ) from error
+    return file
 
 
 def video_name(result: EpisodeResult) -> str:

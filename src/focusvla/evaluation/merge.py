@@ -5,16 +5,19 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from focusvla.data.storage import publish_folder
 from focusvla.errors import ConfigurationError, DataError
+from focusvla.evaluation.evaluate import require_same_rules
 from focusvla.evaluation.results import join_results, read_results
+from focusvla.evaluation.tables import require_one_protocol
 
 _FOLDERS = ("trajectories", "observations", "videos")
 
 
-def merge_evaluations(parts: Sequence[Path], output: Path) -> int:
-    """Write what `parts` hold to `output` and return the number of episodes.
+def merge_evaluations(parts: Sequence[Path], output: Path) -> tuple[int, int]:
+    """Write what `parts` hold to `output`; return how many episodes these are, and how many were planned in all.
 
     Raises:
         DataError: a part is no evaluation.
@@ -23,23 +26,19 @@ def merge_evaluations(parts: Sequence[Path], output: Path) -> int:
     """
     if not parts:
         raise ConfigurationError("folders: expected at least one evaluation, got none.")
-    read = {part: read_results(part / "results.jsonl") for part in parts}
-    kinds = {
-        (r.protocol, r.policy, r.actions_per_inference): part for part, found in read.items() for r in found
-    }
-    if len(kinds) > 1:
-        listed = "; ".join(
-            f"{part} has {protocol}, policy {policy}, {steps} actions an inference"
-            for (protocol, policy, steps), part in kinds.items()
-        )
-        raise ConfigurationError(f"folders: expected one policy and protocol, got several: {listed}.")
+    read = {str(part): read_results(part / "results.jsonl") for part in parts}
+    require_one_protocol(read)
     results = join_results(list(read.values()))
     results.sort(key=lambda r: (r.suite, r.condition, r.task, r.trial))
-    rules = parts[0] / "protocol.json"
-    if not rules.is_file():
-        raise DataError(f"{rules}: expected the protocol of an evaluation, got no file. Evaluate again.")
+    rules = [_read_rules(part) for part in parts]
+    for part in parts:
+        require_same_rules(part, rules[0])
+    by_shard = {(values.get("shard"), values.get("num_shards")): values.get("planned", 0) for values in rules}
+    num_shards = max(values.get("num_shards", 1) for values in rules)
+    planned = sum(by_shard.values()) * num_shards // len(by_shard)
     with publish_folder(output) as folder:
-        shutil.copy(rules, folder)
+        whole = {**rules[0], "shard": 0, "num_shards": 1, "planned": planned}
+        (folder / "protocol.json").write_text(json.dumps(whole, indent=2), "utf-8")
         lines = [json.dumps(dataclasses.asdict(result)) + "\n" for result in results]
         (folder / "results.jsonl").write_text("".join(lines), "utf-8")
         incidents = [part / "incidents.jsonl" for part in parts if (part / "incidents.jsonl").exists()]
@@ -49,5 +48,13 @@ def merge_evaluations(parts: Sequence[Path], output: Path) -> int:
         for name in _FOLDERS:
             for part in parts:
                 if (part / name).is_dir():
-                    shutil.copytree(part / name, folder / name, dirs_exist_ok=True)
-    return len(results)
+                    unfinished = shutil.ignore_patterns(".*")
+                    shutil.copytree(part / name, folder / name, dirs_exist_ok=True, ignore=unfinished)
+    return len(results), planned
+
+
+def _read_rules(part: Path) -> dict[str, Any]:
+    try:
+        return json.loads((part / "protocol.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{part / 'protocol.json'}: cannot be read ({error}). Evaluate again.") from error

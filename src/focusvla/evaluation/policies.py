@@ -27,9 +27,8 @@ class PolicySource:
 
 def checkpoint_source(checkpoint: Path, device: str = "cpu") -> PolicySource:
     """The policy in a checkpoint folder, on a device of torch's."""
-    return PolicySource(
-        CheckpointPolicy, (checkpoint, device), str(checkpoint.absolute()), num_gpus=int(device != "cpu")
-    )
+    folder = checkpoint.absolute()
+    return PolicySource(CheckpointPolicy, (folder, device), str(folder), num_gpus=int(device != "cpu"))
 
 
 class CheckpointPolicy:
@@ -49,7 +48,8 @@ class CheckpointPolicy:
             torch.set_num_threads(1)  # the other cores simulate
         self._policy = load_policy(checkpoint, device)
         # Of the weights, so that results of different policies are never mixed.
-        self._identity = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()[:16]
+        with (checkpoint / "model.safetensors").open("rb") as file:
+            self._identity = hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
     def traits(self) -> PolicyTraits:
         """What players must know of it."""

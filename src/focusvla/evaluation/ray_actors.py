@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from focusvla.errors import ConfigurationError, MissingDependencyError
-from focusvla.evaluation.actors import Answer, Died, answer_of
+from focusvla.evaluation.actors import Answer, Died, answer_of, made_by
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
 
@@ -14,7 +14,7 @@ class _Host:
     """Holds an actor's object where it lives."""
 
     def __init__(self, factory: Callable[..., Any], arguments: tuple[Any, ...]):
-        self._made = answer_of(factory, arguments)
+        self._made = made_by(factory, arguments)
 
     def call(self, method: str, arguments: tuple[Any, ...]) -> Answer:
         """Answer with what the object's method comes to."""
@@ -51,12 +51,13 @@ class RaySystem:
         """
         try:
             import ray
-            from ray.exceptions import RayActorError
+            from ray.exceptions import RayError
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
         except ImportError as error:
             raise MissingDependencyError("ray", "ray", "Evaluation over several hosts") from error
-        self._ray, self._death = ray, RayActorError
-        if not ray.is_initialized():
+        self._ray, self._death = ray, RayError
+        self._is_mine = not ray.is_initialized()
+        if self._is_mine:
             try:
                 ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, ValueError) as error:
@@ -74,6 +75,10 @@ class RaySystem:
         self, factory: Callable[..., Any], *arguments: Any, local: bool = False, num_gpus: int = 0
     ) -> RayActor:
         """An actor where there is room, or on this host."""
+        if num_gpus > self._ray.cluster_resources().get("GPU", 0):
+            raise ConfigurationError(
+                f"device: expected one of a cluster with {num_gpus} GPU(s), got none. Use --device cpu, or add a host."
+            )
         host = self._ray.remote(_Host).options(
             num_cpus=0 if local else 1,
             num_gpus=num_gpus,
@@ -96,4 +101,9 @@ class RaySystem:
         try:
             return self._ray.get(call)
         except self._death as error:
-            return Died(f"the Ray actor died: {error}")
+            return Died(f"Ray lost the actor: {error}")
+
+    def close(self) -> None:
+        """Leave the cluster, and end it if it was started here."""
+        if self._is_mine:
+            self._ray.shutdown()

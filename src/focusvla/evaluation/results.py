@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from focusvla.config.suites import clean_suite
 from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
 from focusvla.errors import ConfigurationError, DataError
 
@@ -99,9 +100,11 @@ def success_rate_by_task(results: Sequence[EpisodeResult]) -> dict[tuple[str, in
     }
 
 
-def without_controls(results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
-    """The episodes in which nothing was kept from the policy."""
-    return [result for result in results if not result.condition]
+def clean_results(results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
+    """Without controls, and without LIBERO-PRO's variants of suites that are there themselves."""
+    results = [result for result in results if not result.condition]
+    suites = {result.suite for result in results}
+    return [r for r in results if clean_suite(r.suite) == r.suite or clean_suite(r.suite) not in suites]
 
 
 class ResultsFile:
@@ -172,34 +175,42 @@ def read_results(path: Path) -> list[EpisodeResult]:
                 raise ValueError(f"fields {sorted(set(values) ^ names)} differ")
             results.append(EpisodeResult(**values))
         except (ValueError, TypeError) as error:
-            raise DataError(f"{path}, line {number}: expected an episode's result, got {error}.") from error
+            raise DataError(
+                f"{path}, line {number}: expected an episode's result, got {error}. Evaluate again."
+            ) from error
     return results
 
 
 def join_results(parts: Sequence[Sequence[EpisodeResult]]) -> list[EpisodeResult]:
-    """The episodes of several evaluations of one policy, each once.
+    """The episodes of several evaluations, each once. Suites may have been played by a policy each, but each by one.
 
     Raises:
-        ConfigurationError: an episode is in two of them and came out differently, so that neither can be believed.
+        ConfigurationError: a suite was played by several policies, or an episode came out differently in two parts, so
+            that neither can be believed.
     """
     found: dict[tuple[Any, ...], EpisodeResult] = {}
+    policies: dict[str, str] = {}
     for result in (result for part in parts for result in part):
-        key = (
-            result.suite,
-            result.condition,
-            result.task,
-            result.trial,
-            result.seed,
-            result.policy,
-            result.protocol,
-        )
-        first = found.setdefault(key, result)
+        suite = clean_suite(result.suite)
+        if policies.setdefault(suite, result.policy) != result.policy:
+            raise ConfigurationError(
+                f"results: expected one policy in {suite}, got {policies[suite]!r} and {result.policy!r}. Give "
+                "each its own NAME=FOLDER."
+            )
+        first = found.setdefault(_identity(result), result)
         if (first.success, first.steps) != (result.success, result.steps):
             raise ConfigurationError(
                 f"results: {result.suite} task {result.task}, trial {result.trial} is there twice and came out "
                 f"differently ({_outcome(first)}, {_outcome(result)}). Leave one of the folders out."
             )
     return list(found.values())
+
+
+def _identity(result: EpisodeResult) -> tuple[Any, ...]:
+    return (
+        *(result.suite, result.condition, result.task, result.trial, result.seed),
+        *(result.protocol, result.actions_per_inference),
+    )
 
 
 def _outcome(result: EpisodeResult) -> str:

@@ -2,11 +2,11 @@
 
 The scheduler owns every question: a player that waits for an answer holds nothing that is not known here. So a policy
 that dies is started again and asked again, with no episode lost; a player that dies, or simulates for longer than
-`stall_seconds` without a sign, is replaced and its episode begun anew, at most `MAX_ATTEMPTS` times.
+`stall_seconds` without a sign, is replaced and its episode begun anew, `MAX_ATTEMPTS` times in all.
 """
 
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,6 @@ from focusvla.evaluation.episodes import EpisodePlayer, PolicyTraits, Request
 from focusvla.evaluation.policies import PolicySource
 
 MAX_ATTEMPTS = 3
-STARTING_SECONDS = 300.0
-"""What a new process may take for its first answer: imports, weights, meshes."""
 _LONGEST_WAIT = 1.0
 _LACK_OF_MEMORY = (
     "Perhaps for lack of memory. What was finished is kept: "
@@ -66,7 +64,9 @@ class Limits:
     max_wait_seconds: float
     """How long a request waits for others to share its batch while players simulate."""
     stall_seconds: float
-    """After so long without a sign a player or the policy is killed and replaced; a new one has `STARTING_SECONDS`."""
+    """After so long without a sign a player or the policy is killed and replaced."""
+    starting_seconds: float = 300.0
+    """What a new process may take for its first answer, if that is longer: imports, weights, meshes."""
 
 
 @dataclass(eq=False)
@@ -102,6 +102,8 @@ class Scheduler:
         self._asked: list[_Player] = []
         self._policy_called = 0.0
         self._policy_losses = 0
+        self._policy_failures = 0
+        self._late_starts = 0
         self._players = [_Player(self._start_player()) for _ in range(num_players)]
         self._attempts: dict[str, int] = {}
         self._again: list[Job] = []
@@ -128,13 +130,13 @@ class Scheduler:
 
     def run(
         self,
-        next_job: Callable[[Hashable], Job | None],
+        next_job: Callable[[Hashable, Collection[Hashable]], Job | None],
         on_incident: Callable[[Incident], None] = lambda incident: None,
     ) -> Iterator[tuple[Job, Any]]:
         """Each job with what it came to, or with `Lost`, as they end.
 
-        `next_job` is asked whenever a player is free and told the group the player last worked for; the end is when it
-        has nothing and nothing runs.
+        `next_job` is asked whenever a player is free and told the group that it last worked for and those that other
+        players are at work on; the end is when it has nothing and nothing runs.
 
         Raises:
             FocusVLAError: something that no other attempt would mend, such as drawing.
@@ -144,7 +146,8 @@ class Scheduler:
         while True:
             for player in self._players:
                 if player.job is None:
-                    self._give(player, self._again.pop() if self._again else next_job(player.group))
+                    at_work = [other.group for other in self._players if other.job is not None]
+                    self._give(player, self._again.pop() if self._again else next_job(player.group, at_work))
             if all(player.job is None for player in self._players):
                 return
             self._ask_policy()
@@ -162,10 +165,12 @@ class Scheduler:
         """End every actor."""
         for actor in (self._policy, *(player.actor for player in self._players)):
             actor.kill()
+        self._system.close()
 
     def _limit(self, is_new: bool) -> float:
         """Seconds without a sign after which a process is given up."""
-        return max(self._limits.stall_seconds, STARTING_SECONDS) if is_new else self._limits.stall_seconds
+        stall, starting = self._limits.stall_seconds, self._limits.starting_seconds
+        return max(stall, starting) if is_new else stall
 
     def _start_policy(self) -> Actor:
         self._policy_is_new = True
@@ -212,14 +217,21 @@ class Scheduler:
         if isinstance(answer, Died):
             self._replace_policy("policy died", answer.reason)
         elif isinstance(answer, Returned):
-            self._policy_losses, self._policy_is_new = 0, False
+            self._policy_losses, self._policy_failures, self._policy_is_new = 0, 0, False
             for player, chunk in zip(asked, answer.value, strict=True):
                 player.asks_alone = False
                 self._call(player, "proceed", chunk)
+        elif answer.in_making:
+            raise answer.error or WorkerError(f"the policy cannot be made again: {answer.traceback}")
         elif len(asked) > 1:  # one of them is to blame
             for player in asked:
                 player.asks_alone = True
         else:
+            self._policy_failures += 1
+            if self._policy_failures >= MAX_ATTEMPTS:
+                raise answer.error or WorkerError(
+                    f"the policy failed in {self._policy_failures} episodes and answered none: {answer.traceback}"
+                )
             asked[0].asks_alone = False
             self._call(asked[0], "abandon", answer.traceback)
 
@@ -236,7 +248,9 @@ class Scheduler:
         self._policy = self._start_policy()
 
     def _hear_player(self, player: _Player, answer: Answer) -> Iterator[tuple[Job, Any]]:
-        job, player.is_new = player.job, False
+        if not isinstance(answer, Died):
+            self._late_starts, player.is_new = 0, False
+        job = player.job
         assert job is not None
         if isinstance(answer, Returned) and isinstance(answer.value, Request):
             player.request, player.asked = answer.value, time.monotonic()
@@ -257,7 +271,16 @@ class Scheduler:
             self._replace_policy("policy stalled", f"no sign for {limit:g} s")
         for player in self._players:
             limit = self._limit(player.is_new)
-            if player.job is not None and player.request is None and now > player.called + limit:
+            is_late = player.job is not None and player.request is None and now > player.called + limit
+            if is_late and player.job is not None and player.is_new:  # no fault of the job: it never began
+                self._late_starts += 1
+                self._attempts[player.job.label] -= 1
+            if self._late_starts >= MAX_ATTEMPTS:
+                raise WorkerError(
+                    f"{self._late_starts} simulating processes gave no sign for {limit:g} s after they were started. Use "
+                    "fewer --workers, or a host or cluster with room for them."
+                )
+            if is_late:
                 yield from self._replace_player(player, "player stalled", f"no sign for {limit:g} s")
 
     def _replace_player(self, player: _Player, what: str, detail: str) -> Iterator[tuple[Job, Any]]:

@@ -14,7 +14,7 @@ from focusvla.config.suites import clean_suite
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.agenda import ALL_AXES, axis_of
 from focusvla.evaluation.published import BY_SUITE, BY_TASK, PROTOCOL, SUITE_TITLES, SUITES
-from focusvla.evaluation.results import EpisodeResult, SuccessRate, success_rate, without_controls
+from focusvla.evaluation.results import EpisodeResult, SuccessRate, clean_results, success_rate
 
 Format = Literal["markdown", "latex", "csv"]
 Labeled = Mapping[str, Sequence[EpisodeResult]]
@@ -81,12 +81,15 @@ def table_by_suite(results: Labeled) -> Table:
     """A row per policy, a column per suite and their mean (Tables 1 and 2)."""
     protocol = require_one_protocol(results)
     rows = {}
+    found = {result.suite for episodes in results.values() for result in episodes if not result.condition}
+    suites = [*(SUITES if found & set(SUITES) else ()), *sorted(found - set(SUITES))]
     for name, episodes in results.items():
-        published = BY_SUITE.get(name) if protocol == PROTOCOL else None
-        rates = [_rate(episodes, suite=suite) for suite in SUITES]
-        cells = [Cell(rate, published[i] if published else None) for i, rate in enumerate(rates)]
+        published: dict[str, float] = dict(
+            zip(SUITES, BY_SUITE.get(name, ()) if protocol == PROTOCOL else (), strict=False)
+        )
+        cells = [Cell(_rate(episodes, suite=suite), published.get(suite)) for suite in suites]
         rows[name] = (*cells, _mean(cells))
-    titles = (*SUITE_TITLES.values(), "Average")
+    titles = (*(SUITE_TITLES.get(suite, suite) for suite in suites), "Average")
     return Table(
         f"Success by suite, {protocol}: percent (successes/episodes, Wilson 95 %); ours / paper", titles, rows
     )
@@ -95,7 +98,7 @@ def table_by_suite(results: Labeled) -> Table:
 def table_by_task(results: Sequence[EpisodeResult], name: str) -> Table:
     """A row per suite, a column per task and their mean (Table 4)."""
     protocol = require_one_protocol({name: results})
-    results = without_controls(results)
+    results = clean_results(results)
     suites = [suite for suite in SUITES if any(result.suite == suite for result in results)]
     suites += sorted({result.suite for result in results} - set(suites))
     num_tasks = 1 + max(result.task for result in results)
@@ -125,19 +128,29 @@ def table_of_robustness(results: Sequence[EpisodeResult]) -> Table:
     seeing cannot be disturbed by other words or looks.
     """
     protocol = require_one_protocol({"": results})
-    outcomes: dict[tuple[str, str], list[EpisodeResult]] = {}
+    outcomes: dict[tuple[str, str], dict[tuple[int, int], bool]] = {}
     for result in results:
-        axis = axis_of(result.suite, result.condition)
-        outcomes.setdefault((axis, clean_suite(result.suite)), []).append(result)
+        axis = axis_of(result.suite, result.condition), clean_suite(result.suite)
+        outcomes.setdefault(axis, {})[result.task, result.trial] = result.success
     suites = [suite for suite in SUITES if ("clean", suite) in outcomes]
-    rates = {key: success_rate(episodes) for key, episodes in outcomes.items()}
-    rows = {
-        axis: tuple(
-            Cell(rates.get((axis, suite)), clean=None if axis == "clean" else rates["clean", suite])
-            for suite in suites
+    if not suites:
+        raise ConfigurationError(
+            f"results: expected episodes of a clean suite ({', '.join(SUITES)}), got none. Run `focusvla evaluate "
+            "--robustness`."
         )
+
+    def cell(axis: str, suite: str) -> Cell:
+        """Of the episodes that were played clean as well, so that both rates are over the same tasks and trials."""
+        clean, found = outcomes["clean", suite], outcomes.get((axis, suite), {})
+        shared = clean.keys() & found.keys()
+        rate = SuccessRate(sum(found[key] for key in shared), len(shared)) if shared else None
+        beside = SuccessRate(sum(clean[key] for key in shared), len(shared))
+        return Cell(rate, clean=None if axis == "clean" else beside)
+
+    rows = {
+        axis: tuple(cell(axis, suite) for suite in suites)
         for axis in ALL_AXES
-        if any((axis, suite) in rates for suite in suites)
+        if any((axis, suite) in outcomes for suite in suites)
     }
     return Table(
         f"Robustness, {protocol}: percent (successes/episodes, Wilson 95 %; minus clean, Newcombe 95 %)",

@@ -16,10 +16,10 @@ from focusvla.errors import CheckpointError, ConfigurationError, DataError
 from focusvla.evaluation.results import (
     EpisodeResult,
     SuccessRate,
+    clean_results,
     read_results,
     success_rate,
     success_rate_by_task,
-    without_controls,
 )
 from focusvla.policy import checkpoint_folder, checkpoint_steps, find_checkpoint, read_experiment
 from focusvla.training.metrics import read_metrics
@@ -210,7 +210,7 @@ def read_evaluation(evaluation: Evaluation) -> EvaluationContents:
     Raises:
         DataError: its results or its protocol are missing or damaged.
     """
-    episodes = without_controls(read_results(evaluation.results / "results.jsonl"))
+    episodes = clean_results(read_results(evaluation.results / "results.jsonl"))
     episodes.sort(key=lambda episode: (episode.suite, episode.task, episode.trial))
     return EvaluationContents(evaluation, read_protocol(evaluation.results), tuple(episodes))
 

@@ -1,0 +1,87 @@
+"""A player asks what the policy is to know, and no more: the controls change the question and nothing else."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from focusvla.evaluation.episodes import (
+    EpisodePlayer,
+    PlannedEpisode,
+    PlayedEpisode,
+    PolicyTraits,
+    Request,
+    Setting,
+)
+from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND
+from focusvla.simulation.aloha import CAMERAS, aloha_spec, aloha_tasks
+from focusvla_client import SpecMismatchError
+
+pytestmark = pytest.mark.simulator
+
+TRAITS = PolicyTraits(aloha_spec(32), CAMERAS, chunk_length=16, identity="nobody")
+SETTING = Setting("aloha_gym", actions_per_inference=16, traits=TRAITS)
+
+
+@pytest.fixture(scope="module")
+def player() -> EpisodePlayer:
+    return EpisodePlayer()
+
+
+def ask(player: EpisodePlayer, condition: str, stand_in=None) -> Request:
+    request = player.begin(SETTING, PlannedEpisode("aloha", 0, 3, condition), stand_in)
+    assert isinstance(request, Request)
+    return request
+
+
+def test_a_language_blind_policy_reads_another_tasks_instruction_and_sees_its_own_pictures(player):
+    clean, blind = ask(player, ""), ask(player, LANGUAGE_BLIND)
+    transfer, insertion = (task.instruction for task in aloha_tasks())
+    assert (clean.observation.instruction, blind.observation.instruction) == (transfer, insertion)
+    np.testing.assert_array_equal(blind.observation.images["top"], clean.observation.images["top"])
+
+
+def test_a_vision_blind_policy_sees_another_episodes_pictures_of_the_same_step_and_feels_its_own_state(
+    player,
+):
+    other = player.begin(SETTING, PlannedEpisode("aloha", 0, 4))
+    assert isinstance(other, Request)
+    seen = [other.observation.images["top"]]
+    for _ in range(2):
+        state = other.observation.state
+        other = player.proceed(np.tile(state + 0.05, (16, 1)).astype(np.float32))
+        assert isinstance(other, Request)
+        seen.append(other.observation.images["top"])
+    ended = player.proceed(np.zeros((0, 14), np.float32))
+    assert isinstance(ended, PlayedEpisode)
+    assert ended.snapshots is not None
+    trajectory = ended.snapshots
+
+    clean, blind = ask(player, ""), ask(player, VISION_BLIND, trajectory)
+    np.testing.assert_array_equal(blind.observation.images["top"], seen[0])
+    assert (clean.observation.images["top"] != seen[0]).any()
+    np.testing.assert_array_equal(blind.observation.state, clean.observation.state)
+    later = player.proceed(np.tile(blind.observation.state, (16, 1)))
+    assert isinstance(later, Request)
+    np.testing.assert_array_equal(later.observation.images["top"], seen[1])
+
+
+def test_without_another_episode_to_show_a_vision_blind_one_counts_as_broken(player):
+    played = player.begin(SETTING, PlannedEpisode("aloha", 0, 3, VISION_BLIND), None)
+    assert isinstance(played, PlayedEpisode)
+    assert not played.result.success
+    assert "no other trial" in played.result.error
+
+
+def test_what_breaks_inside_an_episode_is_its_result(player):
+    ask(player, "")
+    played = player.proceed(np.full((16, 14), np.nan, np.float32))
+    assert isinstance(played, PlayedEpisode)
+    assert "finite" in played.result.error
+    assert (played.result.condition, played.result.trial, played.result.policy) == ("", 3, "nobody")
+
+
+def test_a_policy_for_another_control_rate_is_refused(player):
+    slow = dataclasses.replace(TRAITS, spec=dataclasses.replace(TRAITS.spec, control_rate_hz=20.0))
+    with pytest.raises(SpecMismatchError, match=r"control_rate_hz: 20\.0 against 50\.0"):
+        player.begin(dataclasses.replace(SETTING, traits=slow), PlannedEpisode("aloha", 0, 0))
