@@ -201,11 +201,27 @@ def test_a_policy_that_gives_no_sign_is_replaced():
     assert first[0].killed
 
 
-def test_players_that_never_begin_are_no_fault_of_their_jobs():
-    """As in a cluster without room for them."""
+@pytest.mark.parametrize("placed", [0, 1])
+def test_a_player_that_never_begins_is_done_without_and_no_fault_of_its_job(placed):
+    """As in a cluster without room for it."""
+    started: list[FakeActor] = []
+
+    def is_deaf(actor: FakeActor) -> bool:
+        if isinstance(actor.target, Counter) and actor not in started:
+            started.append(actor)
+        return isinstance(actor.target, Counter) and started.index(actor) != placed
+
+    sums, incidents = run(Deaf(is_deaf), [job(number) for number in range(5)], limits=SOON)
+    assert sums == SUMS
+    assert [(incident.what, incident.attempt) for incident in incidents] == [("player stalled", 0)]
+
+
+def test_without_any_player_that_begins_the_run_ends():
     deaf = Deaf(lambda actor: isinstance(actor.target, Counter))
-    with pytest.raises(WorkerError, match=r"3 simulating processes gave no sign .* fewer --workers"):
-        run(deaf, [job(1)], num_players=1, limits=SOON)
+    with pytest.raises(
+        WorkerError, match=r"gave no sign for 0.05 s after it was started. Use fewer --workers"
+    ):
+        run(deaf, [job(1)], limits=SOON)
 
 
 def test_an_error_that_the_user_can_mend_is_raised():

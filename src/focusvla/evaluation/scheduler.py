@@ -103,7 +103,6 @@ class Scheduler:
         self._policy_called = 0.0
         self._policy_losses = 0
         self._policy_failures = 0
-        self._late_starts = 0
         self._players = [_Player(self._start_player()) for _ in range(num_players)]
         self._attempts: dict[str, int] = {}
         self._again: list[Job] = []
@@ -249,7 +248,7 @@ class Scheduler:
 
     def _hear_player(self, player: _Player, answer: Answer) -> Iterator[tuple[Job, Any]]:
         if not isinstance(answer, Died):
-            self._late_starts, player.is_new = 0, False
+            player.is_new = False
         job = player.job
         assert job is not None
         if isinstance(answer, Returned) and isinstance(answer.value, Request):
@@ -269,19 +268,26 @@ class Scheduler:
         now, limit = time.monotonic(), self._limit(self._policy_is_new)
         if self._asked and now > self._policy_called + limit:
             self._replace_policy("policy stalled", f"no sign for {limit:g} s")
-        for player in self._players:
+        for player in list(self._players):
             limit = self._limit(player.is_new)
-            is_late = player.job is not None and player.request is None and now > player.called + limit
-            if is_late and player.job is not None and player.is_new:  # no fault of the job: it never began
-                self._late_starts += 1
+            if player.job is None or player.request is not None or now <= player.called + limit:
+                continue
+            if player.is_new:  # its job never began
                 self._attempts[player.job.label] -= 1
-            if self._late_starts >= MAX_ATTEMPTS:
-                raise WorkerError(
-                    f"{self._late_starts} simulating processes gave no sign for {limit:g} s after they were started. Use "
-                    "fewer --workers, or a host or cluster with room for them."
-                )
-            if is_late:
+                yield from self._dismiss(player, f"no sign for {limit:g} s after it was started")
+            else:
                 yield from self._replace_player(player, "player stalled", f"no sign for {limit:g} s")
+
+    def _dismiss(self, player: _Player, detail: str) -> Iterator[tuple[Job, Any]]:
+        """Go on with the other players, as long as one of them has ever answered."""
+        if all(other.is_new for other in self._players):
+            raise WorkerError(
+                f"a simulating process gave {detail}. Use fewer --workers, or a host or cluster with room for them."
+            )
+        assert player.job is not None
+        player.actor.kill()
+        self._players.remove(player)
+        yield from self._retry(player.job, "player stalled", detail)
 
     def _replace_player(self, player: _Player, what: str, detail: str) -> Iterator[tuple[Job, Any]]:
         job, player.job = player.job, None
