@@ -14,11 +14,12 @@ needs the checkpoint's files, and nothing but this process the folder.
 
 import fcntl
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -68,11 +69,12 @@ def evaluate(
     try:
         traits = scheduler.traits()
         _require_fitting(traits, config)
-        record = _Record(output, config, rules, traits, source.description, planned, on_progress)
-        agenda = record.agenda()
-        for job, outcome in scheduler.run(agenda.next_job, record.note_incident):
-            record.take(agenda, job, outcome)
-            agenda.ended(job.label)
+        with _locked(output):
+            record = _Record(output, config, rules, traits, source.description, planned, on_progress)
+            agenda = record.agenda()
+            for job, outcome in scheduler.run(agenda.next_job, record.note_incident):
+                record.take(agenda, job, outcome)
+                agenda.ended(job.label)
     finally:
         scheduler.close()
     return record.results
@@ -121,7 +123,6 @@ class _Record:
         self._output, self._config, self._rules, self._planned = output, config, rules, planned
         self._on_progress = on_progress
         self._setting = Setting(rules.name, config.actions_per_inference, traits)
-        self._lock = _lock(output)
         described = rules.to_dict() | {"checkpoint": description}
         shared_out = {"shard": config.shard, "num_shards": config.num_shards, "planned": len(planned)}
         require_same_rules(output, described)
@@ -271,8 +272,9 @@ def require_same_rules(folder: Path, described: dict[str, Any]) -> None:
         )
 
 
-def _lock(output: Path) -> IO[str]:
-    """Hold the folder until the process ends.
+@contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    """Hold the folder, which is made if there is none.
 
     Raises:
         ConfigurationError: another evaluation holds it.
@@ -280,13 +282,14 @@ def _lock(output: Path) -> IO[str]:
     with explained_storage_errors(output):
         output.mkdir(parents=True, exist_ok=True)
         file = (output / ".lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ConfigurationError(
-            f"output={output}: another evaluation is writing there. Wait for it."
-        ) from error
-    return file
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"output={output}: another evaluation is writing there. Wait for it."
+            ) from error
+        yield
 
 
 def video_name(result: EpisodeResult) -> str:
