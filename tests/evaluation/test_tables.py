@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from focusvla.errors import ConfigurationError
-from focusvla.evaluation.published import BY_SUITE, BY_TASK
+from focusvla.evaluation.published import BY_SUITE, BY_TASK, EXPERT, SUITES
 from focusvla.evaluation.results import EpisodeResult, SuccessRate
 from focusvla.evaluation.tables import (
     Cell,
@@ -167,3 +167,11 @@ def test_controls_are_left_out_of_the_tables_of_success():
     control = [replace(result, condition="language_blind") for result in episodes("libero_object", "0000")]
     table = table_by_suite({"mini": [*episodes("libero_object", "1111"), *control]})
     assert table.rows["mini"][1].rate == SuccessRate(4, 4)
+
+
+def test_the_experts_success_on_widened_starts_is_known_for_every_task():
+    wide = EXPERT["libero_wide"]
+    assert set(wide) == set(SUITES)
+    assert all(
+        len(tasks) == 10 and 0 < solved <= starts for tasks in wide.values() for solved, starts in tasks
+    )
