@@ -184,7 +184,8 @@ def test_a_wrong_image_type_or_channel_count_is_named(tiny_config, build, make_i
 
 
 def read_states(model: FocusVLA, inputs: ModelInputs) -> tuple[list, list]:
-    """All states of the language model, and what the first policy layer reads of patches and action queries."""
+    """The language model's states after each layer, and what the first policy layer reads of patches and action
+    queries."""
     states, read = [], []
     hooks = [
         model.language_model.register_forward_hook(lambda module, args, output: states.extend(output)),
@@ -206,17 +207,17 @@ def test_states_are_read_where_they_are_or_one_too_early_as_the_reference_does(m
     inputs = make_inputs(model, "lift the cup", "push")
     states, (action_queries, patches) = read_states(model, inputs)
     first = 1 if alignment == "exact" else 0
-    assert torch.equal(patches, states[1][:, first : first + 32])
+    assert torch.equal(patches, states[0][:, first : first + 32])
     for sample, num_tokens in enumerate(inputs.token_mask.sum(dim=1).tolist()):
         start = 32 + num_tokens - (alignment == "vla_adapter")
-        assert torch.equal(action_queries[sample, :8], states[1][sample, start : start + 8])
+        assert torch.equal(action_queries[sample, :8], states[0][sample, start : start + 8])
 
 
 def test_states_are_read_by_view(make_inputs):
     torch.manual_seed(0)
     model = FocusVLA(with_policy_head(paper_tiny(), values="vlm").model)
     states, (_, patches) = read_states(model, make_inputs(model, "lift"))
-    assert patches.untyped_storage().data_ptr() == states[1].untyped_storage().data_ptr()
+    assert patches.untyped_storage().data_ptr() == states[0].untyped_storage().data_ptr()
 
 
 def test_in_the_papers_sequence_patches_do_not_depend_on_the_instruction_but_the_selection_does(make_inputs):

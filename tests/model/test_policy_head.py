@@ -39,7 +39,7 @@ def test_keys_and_values_come_from_the_streams_the_field_names(
     states = [torch.randn(1, 8, 16, requires_grad=True) for _ in range(2)]
     queries = [torch.randn(1, 2, 16) for _ in range(2)]
     features = torch.randn(1, 8, 6, requires_grad=True)
-    actions = head(states, queries, features, torch.randn(1, 1, 16))
+    actions = head(list(zip(states, queries, strict=True)), features, torch.randn(1, 1, 16))
     assert actions.shape == (1, 5, 4)
     gradients = torch.autograd.grad(actions.square().sum(), [*states, features], allow_unused=True)
     assert [gradient is not None for gradient in gradients] == [reads_states, reads_states, reads_features]
@@ -52,7 +52,7 @@ def test_each_policy_layer_reads_its_own_language_layer(tiny_config):
     for norm in head.vision_norms:
         norm.register_forward_pre_hook(lambda module, args: read.append(args[0]))
     states = [torch.randn(1, 8, 16) for _ in range(2)]
-    head(states, [torch.randn(1, 2, 16) for _ in range(2)], torch.randn(1, 8, 6), torch.randn(1, 1, 16))
+    head([(state, torch.randn(1, 2, 16)) for state in states], torch.randn(1, 8, 6), torch.randn(1, 1, 16))
     assert read[0] is states[0]
     assert read[1] is states[1]
 
@@ -60,8 +60,7 @@ def test_each_policy_layer_reads_its_own_language_layer(tiny_config):
 def test_the_constant_latent_cannot_tell_action_steps_apart_and_the_learned_one_can(tiny_config):
     torch.manual_seed(0)
     streams = (
-        [torch.randn(1, 8, 16)] * 2,
-        [torch.randn(1, 2, 16)] * 2,
+        [(torch.randn(1, 8, 16), torch.randn(1, 2, 16))] * 2,
         torch.randn(1, 8, 6),
         torch.randn(1, 1, 16),
     )
@@ -77,8 +76,7 @@ def test_noise_tells_action_steps_apart_and_is_kept_with_the_weights(tiny_config
     config = replace(tiny_config, policy_head=replace(tiny_config.policy_head, latent="noise"))
     head = PolicyHead(config, raw_width=6)
     streams = (
-        [torch.randn(1, 8, 16)] * 2,
-        [torch.randn(1, 2, 16)] * 2,
+        [(torch.randn(1, 8, 16), torch.randn(1, 2, 16))] * 2,
         torch.randn(1, 8, 6),
         torch.randn(1, 1, 16),
     )
@@ -105,9 +103,8 @@ def test_a_pooled_policy_sees_a_quarter_of_the_patches(tiny_config):
     policy.get_submodule("blocks.0.attention_weights").register_forward_hook(
         lambda module, args, output: seen.append(output)
     )
-    policy(
-        [torch.randn(1, 8, 16)] * 2, [torch.randn(1, 2, 16)] * 2, torch.randn(1, 8, 6), torch.randn(1, 1, 16)
-    )
+    states = [(torch.randn(1, 8, 16), torch.randn(1, 2, 16))] * 2
+    policy(states, torch.randn(1, 8, 6), torch.randn(1, 1, 16))
     assert seen[0].shape == (1, 4, 5, 2)
 
 
@@ -118,14 +115,14 @@ def test_two_cameras_swapped_with_their_positions_give_swapped_maps(tiny_config)
     tap = head.get_submodule("blocks.1.attention_weights")
     tap.register_forward_hook(lambda module, args, output: seen.append(output))
     states, features = [torch.randn(1, 8, 16) for _ in range(2)], torch.randn(1, 8, 6)
-    others = [torch.randn(1, 2, 16)] * 2, torch.randn(1, 1, 16)
-    actions = head(states, others[0], features, others[1])
+    queries, proprioception = torch.randn(1, 2, 16), torch.randn(1, 1, 16)
+    actions = head([(state, queries) for state in states], features, proprioception)
 
     def swapped(x: torch.Tensor) -> torch.Tensor:
         return torch.cat([x[..., 4:, :], x[..., :4, :]], dim=-2)
 
     assert head.raw_position is not None
     head.raw_position.data = swapped(head.raw_position.data)
-    again = head([swapped(state) for state in states], others[0], swapped(features), others[1])
+    again = head([(swapped(state), queries) for state in states], swapped(features), proprioception)
     torch.testing.assert_close(again, actions)
     torch.testing.assert_close(seen[1], torch.cat([seen[0][..., 4:], seen[0][..., :4]], dim=-1))

@@ -5,7 +5,8 @@ serve as the policy's values (equation 10) are standardized inside the model, so
 and features of live images take the same path.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -16,7 +17,7 @@ from focusvla.errors import ConfigurationError
 from focusvla.model.adapters import add_adapters
 from focusvla.model.blocks import PolicyBlock
 from focusvla.model.language import LanguageModel, WordTokenizer, order_padding_last
-from focusvla.model.policy_head import PolicyHead, position_table
+from focusvla.model.policy_head import LayerStates, PolicyHead, position_table
 from focusvla.model.projector import LinearProjector, MLPProjector
 from focusvla.model.prompt import PromptTokenizer
 from focusvla.model.vggt import PositionedBlock, VGGTAggregator
@@ -25,6 +26,18 @@ from focusvla.model.vision_transformer import TransformerBlock
 from focusvla.types import ModelInputs
 
 BLIND_RAW_WIDTH = 1
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a batch's instructions are to the language model, which depends on no picture and no state."""
+
+    before: Float[Tensor, "batch before width"]
+    """Embeddings of the tokens that go before the patches."""
+    after: Float[Tensor, "batch after width"]
+    """Embeddings of the other tokens, then the action queries, then padding."""
+    first_query: Int64[Tensor, " batch"]
+    """Where the action queries begin in `after`."""
 
 
 def absolute_errors(
@@ -75,16 +88,49 @@ class FocusVLA(nn.Module):
 
     def forward(self, inputs: ModelInputs) -> Float[Tensor, "batch chunk action"]:
         """Predict normalized actions."""
-        self._check_state(inputs.state)
-        features = self._standardized_features(inputs)
+        prompt = self.read_prompt(inputs.token_ids, inputs.token_mask)
+        return self.predict(inputs.images, inputs.features, prompt, inputs.state)
+
+    def read_prompt(
+        self, token_ids: Int64[Tensor, "batch tokens"], token_mask: Bool[Tensor, "batch tokens"]
+    ) -> Prompt:
+        """The part of the language model's input that is the same for all pictures."""
+        num_before, num_queries = self.config.num_tokens_before_vision, self.config.num_action_queries
+        if token_ids.shape[1] < num_before:
+            raise ConfigurationError(
+                f"inputs.token_ids: expected at least num_tokens_before_vision={num_before}, got {token_ids.shape[1]}."
+            )
+        tokens = self.language_model.embed(token_ids)
+        queries = self.action_queries.expand(tokens.shape[0], -1, -1)
+        after = torch.cat([tokens[:, num_before:], queries], dim=1)
+        is_token = torch.cat(
+            [token_mask[:, num_before:], token_mask.new_ones(tokens.shape[0], num_queries)], dim=1
+        )
+        order = order_padding_last(is_token)
+        return Prompt(
+            tokens[:, :num_before],
+            after.gather(1, order[..., None].expand_as(after)),
+            token_mask[:, num_before:].sum(dim=1),
+        )
+
+    def predict(
+        self,
+        images: UInt8[Tensor, "batch cameras height width 3"] | None,
+        features: Float[Tensor, "batch patches raw"] | None,
+        prompt: Prompt,
+        state: Float[Tensor, "batch state"],
+    ) -> Float[Tensor, "batch chunk action"]:
+        """As the forward pass, for a prompt that was read before."""
+        self._check_state(state)
+        features = self._standardized_features(images, features, len(state))
         vision = self.projector(features)
         if self.vision_position is not None:
             vision = vision + self.vision_position
-        proprioception = self.policy_head.proprioception(inputs.state)[:, None]
-        vision_states, query_states = self._read(vision, proprioception, inputs.token_ids, inputs.token_mask)
+        proprioception = self.policy_head.proprioception(state)[:, None]
+        states = self._read(vision, proprioception, prompt)
         if self.vggt is not None:
-            features = self._vggt_features(inputs)
-        return self.policy_head(vision_states, query_states, features, proprioception)
+            features = self._vggt_features(images)
+        return self.policy_head(states, features, proprioception)
 
     def blocks(self) -> list[nn.Module]:
         """The layers that hold nearly all weights and are called as a whole: what memory is saved by.
@@ -129,16 +175,18 @@ class FocusVLA(nn.Module):
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(torch.where(std > 0, std, 1.0))
 
-    def _standardized_features(self, inputs: ModelInputs) -> Float[Tensor, "batch patches raw"]:
+    def _standardized_features(
+        self,
+        images: UInt8[Tensor, "batch cameras height width 3"] | None,
+        features: Float[Tensor, "batch patches raw"] | None,
+        batch_size: int,
+    ) -> Float[Tensor, "batch patches raw"]:
         if self.vision_encoder is None:
-            return self.feature_mean.new_zeros(
-                inputs.state.shape[0], self.config.num_patches, BLIND_RAW_WIDTH
-            )
-        features = inputs.features
+            return self.feature_mean.new_zeros(batch_size, self.config.num_patches, BLIND_RAW_WIDTH)
         if features is None:
-            if inputs.images is None:
+            if images is None:
                 raise ConfigurationError("inputs.images: expected images or features, got neither.")
-            features = self.encode_images(inputs.images)
+            features = self.encode_images(images)
         num_patches, raw_width = self.config.num_patches, len(self.feature_mean)
         if features.shape[1:] != (num_patches, raw_width):
             raise ConfigurationError(
@@ -148,57 +196,37 @@ class FocusVLA(nn.Module):
         scale = 1 / self.feature_std
         return torch.addcmul(-self.feature_mean * scale, features.to(scale.dtype), scale)
 
-    def _vggt_features(self, inputs: ModelInputs) -> Float[Tensor, "batch patches raw"]:
+    def _vggt_features(
+        self, images: UInt8[Tensor, "batch cameras height width 3"] | None
+    ) -> Float[Tensor, "batch patches raw"]:
         assert self.vggt is not None
-        if inputs.images is None:
+        if images is None:
             raise ConfigurationError("inputs.images: expected images, which VGGT needs, got none.")
         with torch.no_grad():
-            return self.vggt(inputs.images)
+            return self.vggt(images)
 
     def _read(
         self,
         vision: Float[Tensor, "batch patches width"],
         proprioception: Float[Tensor, "batch 1 width"],
-        token_ids: Int64[Tensor, "batch tokens"],
-        token_mask: Bool[Tensor, "batch tokens"],
-    ) -> tuple[list[Tensor], list[Tensor]]:
+        prompt: Prompt,
+    ) -> Iterable[LayerStates]:
         """The language model's states of patches and of action queries after each layer.
 
         Its sequence is [first tokens, patches, proprioception (for the MLP alone), other tokens, action queries].
         """
         config = self.config
-        num_before, num_queries, num_patches = (
-            config.num_tokens_before_vision,
-            config.num_action_queries,
-            vision.shape[1],
-        )
-        if token_ids.shape[1] < num_before:
-            raise ConfigurationError(
-                f"inputs.token_ids: expected at least num_tokens_before_vision={num_before}, got {token_ids.shape[1]}."
-            )
-        tokens = self.language_model.embed(token_ids)
-        before = [tokens[:, :num_before], vision]
+        before = [prompt.before, vision]
         if config.policy_head.attention == "mlp":  # whose layers read nothing else
             before.append(proprioception)
-        after = torch.cat(
-            [tokens[:, num_before:], self.action_queries.expand(tokens.shape[0], -1, -1)], dim=1
-        )
-        is_token = torch.cat(
-            [token_mask[:, num_before:], token_mask.new_ones(tokens.shape[0], num_queries)], dim=1
-        )
-        order = order_padding_last(is_token)
-        after = after.gather(1, order[..., None].expand_as(after))
-        states = self.language_model(torch.cat([*before, after], dim=1))[1:]
         too_early = int(config.alignment == "vla_adapter")
-        first_patch = num_before - too_early
-        first_query = (
-            sum(part.shape[1] for part in before) + token_mask[:, num_before:].sum(dim=1) - too_early
-        )
-        query_index = first_query[:, None] + torch.arange(num_queries, device=vision.device)
+        first_patch = config.num_tokens_before_vision - too_early
+        first_query = sum(part.shape[1] for part in before) + prompt.first_query - too_early
+        query_index = first_query[:, None] + torch.arange(config.num_action_queries, device=vision.device)
         query_index = query_index[..., None].expand(-1, -1, vision.shape[2])
+        states = self.language_model(torch.cat([*before, prompt.after], dim=1))
         return (
-            [state.narrow(1, first_patch, num_patches) for state in states],
-            [state.gather(1, query_index) for state in states],
+            (state.narrow(1, first_patch, vision.shape[1]), state.gather(1, query_index)) for state in states
         )
 
     def _check_state(self, state: Tensor) -> None:

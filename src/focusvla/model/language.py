@@ -6,16 +6,16 @@ keeps it from influencing anything, positions stay contiguous, and the fused ker
 """
 
 import string
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Complex, Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from transformers import Qwen2Config, Qwen2Model
-from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2DecoderLayer, Qwen2RMSNorm
+from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from focusvla.config import LanguageConfig
 from focusvla.model.fused import gated_silu, rms_norm
@@ -99,74 +99,161 @@ class LanguageModel(nn.Module):
             )
         )
         self.is_fused = config.loop == "fused"
+        self._packed: PackedLayers | None = None
 
     def embed(self, token_ids: Int64[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens width"]:
         """Input embeddings of instruction tokens."""
         return self.body.embed_tokens(token_ids)
 
+    @torch.no_grad()
+    def pack(self, dtype: torch.dtype) -> "PackedLayers":
+        """Keep the layers' weights as our loop multiplies them, in `dtype`, in place of the layers: from now on the
+        model answers, and neither learns nor is saved. Angles stay in float32."""
+        frequencies = self.body.rotary_emb.inv_freq.float()
+        self.to(dtype)
+        self._packed = PackedLayers([layer_weights(layer) for layer in self._layers()], frequencies)
+        del self.body.layers
+        return self._packed
+
     def forward(
         self, embeddings: Float[Tensor, "batch tokens width"]
-    ) -> list[Float[Tensor, "batch tokens width"]]:
-        """States after the embedding and after each layer; the last ones have passed the final norm."""
-        if not self.is_fused:
-            # No mask is the causal one to the fused kernel; to make one, transformers would wait for the device.
-            states = self.body(
-                inputs_embeds=embeddings,
-                attention_mask={"full_attention": None},
-                output_hidden_states=True,
-                use_cache=False,
-            )
-            return list(states.hidden_states)
-        positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
-        cos, sin = self.body.rotary_emb(embeddings.float(), positions)
-        half_width = cos.shape[-1] // 2  # Qwen2 holds each angle twice, once for either channel of a pair
-        turns = torch.complex(cos, sin)[0, :, None, :half_width]
-        states = [embeddings]
-        for layer in self.body.layers:
-            states.append(_run_layer(cast(Qwen2DecoderLayer, layer), states[-1], turns))
-        states[-1] = _norm(self.body.norm, states[-1])
-        return states
+    ) -> Iterable[Float[Tensor, "batch tokens width"]]:
+        """States after each layer; the last ones have passed the final norm.
+
+        Once packed, a layer is computed when its states are asked for, so that who reads them can begin.
+        """
+        if self._packed is not None:
+            return self._run(embeddings, self._packed.layers, self._packed.turns(embeddings.shape[1]))
+        if self.is_fused:
+            turns = turns_of(self.body.rotary_emb.inv_freq.float(), embeddings.shape[1])
+            return list(self._run(embeddings, map(layer_weights, self._layers()), turns))
+        # No mask is the causal one to the fused kernel; to make one, transformers would wait for the device.
+        states = self.body(
+            inputs_embeds=embeddings,
+            attention_mask={"full_attention": None},
+            output_hidden_states=True,
+            use_cache=False,
+        )
+        return states.hidden_states[1:]
+
+    def _run(
+        self,
+        hidden: Float[Tensor, "batch tokens width"],
+        layers: Iterable["LayerWeights"],
+        turns: Float[Tensor, "tokens 1 half_width pair"],
+    ) -> Iterator[Float[Tensor, "batch tokens width"]]:
+        norm, last = self.body.norm, self.body.config.num_hidden_layers - 1
+        run = run_layer if self._packed is None else self._packed.run
+        for index, layer in enumerate(layers):
+            hidden = run(layer, hidden, turns)
+            yield rms_norm(hidden, norm.weight, norm.variance_epsilon) if index == last else hidden
+
+    def _layers(self) -> Iterator[Qwen2DecoderLayer]:
+        return (cast(Qwen2DecoderLayer, layer) for layer in self.body.layers)
 
 
-def _run_layer(
-    layer: Qwen2DecoderLayer,
-    hidden: Float[Tensor, "batch tokens width"],
-    turns: Complex[Tensor, "tokens 1 half_width"],
-) -> Float[Tensor, "batch tokens width"]:
-    attention, mlp = layer.self_attn, layer.mlp
-    queries, keys, values = _project(attention, _norm(layer.input_layernorm, hidden), turns)
-    attended = F.scaled_dot_product_attention(
-        queries, keys, values, is_causal=True, enable_gqa=attention.num_key_value_groups > 1
-    )
-    hidden = hidden + attention.o_proj(rearrange(attended, "B H N E -> B N (H E)"))
-    normalized = _norm(layer.post_attention_layernorm, hidden)
-    gate_and_up = F.linear(normalized, torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]))
-    return hidden + mlp.down_proj(gated_silu(gate_and_up))
+class LayerWeights(NamedTuple):
+    """A layer's weights as `run_layer` multiplies them.
 
-
-def _project(
-    attention: Qwen2Attention,
-    x: Float[Tensor, "batch tokens width"],
-    turns: Complex[Tensor, "tokens 1 half_width"],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values by one matrix product, queries and keys turned by their positions.
-
-    Qwen2 turns the channel pairs (i, i + half). Reordering the rows of the weights puts each pair side by
-    side, so that a complex product turns it in one pass over memory; scores do not depend on the order of
-    channels.
+    Qwen2 turns the channel pairs (i, i + half) of queries and keys. Here the rows of their weights are reordered so that
+    a pair lies side by side and is turned in one pass over memory; scores do not depend on the order of channels.
     """
+
+    attention_norm: Float[Tensor, " width"]
+    projection: Float[Tensor, "projected width"]
+    """Rows of all queries, then keys, then values."""
+    projection_bias: Float[Tensor, " projected"]
+    output: Float[Tensor, "width queries"]
+    feed_forward_norm: Float[Tensor, " width"]
+    gate_and_up: Float[Tensor, "twice_intermediate width"]
+    down: Float[Tensor, "width intermediate"]
+    head_width: int
+    epsilon: float
+
+
+class PackedLayers:
+    """All layers' weights, packed once, and the angles of their positions."""
+
+    def __init__(self, layers: Sequence[LayerWeights], frequencies: Float[Tensor, " half_width"]):
+        self.layers = layers
+        self.run = run_layer
+        self._frequencies = frequencies
+        self._turns: dict[int, Float[Tensor, "tokens 1 half_width pair"]] = {}
+
+    def compile(self) -> None:
+        """Run layers compiled: once for each shape of their input, not for each layer."""
+        self.run = torch.compile(run_layer, dynamic=False)
+
+    def turns(self, num_tokens: int) -> Float[Tensor, "tokens 1 half_width pair"]:
+        """As `turns_of`, kept for the next time."""
+        if num_tokens not in self._turns:
+            self._turns[num_tokens] = turns_of(self._frequencies, num_tokens)
+        return self._turns[num_tokens]
+
+
+def turns_of(
+    frequencies: Float[Tensor, " half_width"], num_tokens: int
+) -> Float[Tensor, "tokens 1 half_width pair"]:
+    """Cosine and sine of each position's angles."""
+    angles = torch.arange(num_tokens, device=frequencies.device)[:, None] * frequencies
+    return torch.stack([angles.cos(), angles.sin()], dim=-1)[:, None]
+
+
+def layer_weights(layer: Qwen2DecoderLayer) -> LayerWeights:
+    """Copies of `layer`'s weights, through which it still learns."""
+    attention, mlp = layer.self_attn, layer.mlp
     query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
     paired = {"pair": 2, "E": attention.head_dim // 2}
     weight = rearrange(torch.cat([query.weight, key.weight]), "(H pair E) D -> (H E pair) D", **paired)
     bias = rearrange(torch.cat([query.bias, key.bias]), "(H pair E) -> (H E pair)", **paired)
-    projected = F.linear(x, torch.cat([weight, value.weight]), torch.cat([bias, value.bias]))
-    unturned, values = projected.split([len(weight), len(value.weight)], dim=2)
-    pairs = torch.view_as_complex(rearrange(unturned.float(), "B N (H E pair) -> B N H E pair", **paired))
-    turned = rearrange(torch.view_as_real(pairs * turns), "B N H E pair -> B H N (E pair)").to(x.dtype)
-    num_heads = query.out_features // attention.head_dim
-    values = rearrange(values, "B N (H E) -> B H N E", E=attention.head_dim)
-    return turned[:, :num_heads], turned[:, num_heads:], values
+    return LayerWeights(
+        attention_norm=layer.input_layernorm.weight,
+        projection=torch.cat([weight, value.weight]),
+        projection_bias=torch.cat([bias, value.bias]),
+        output=attention.o_proj.weight,
+        feed_forward_norm=layer.post_attention_layernorm.weight,
+        gate_and_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),
+        down=mlp.down_proj.weight,
+        head_width=attention.head_dim,
+        epsilon=layer.input_layernorm.variance_epsilon,
+    )
 
 
-def _norm(norm: Qwen2RMSNorm, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-    return rms_norm(x, norm.weight, norm.variance_epsilon)
+def run_layer(
+    layer: LayerWeights,
+    hidden: Float[Tensor, "batch tokens width"],
+    turns: Float[Tensor, "tokens 1 half_width pair"],
+) -> Float[Tensor, "batch tokens width"]:
+    """States after one layer."""
+    normalized = rms_norm(hidden, layer.attention_norm, layer.epsilon)
+    projected = F.linear(normalized, layer.projection, layer.projection_bias)
+    query_width = layer.output.shape[1]
+    key_width = (len(layer.projection) - query_width) // 2
+    unturned, values = projected.split([query_width + key_width, key_width], dim=2)
+    pairs = rearrange(unturned.float(), "B N (H E pair) -> B N H E pair", E=layer.head_width // 2, pair=2)
+    turned = rearrange(turn(pairs, turns), "B N H E pair -> B H N (E pair)").to(hidden.dtype)
+    queries, keys = turned.split([query_width // layer.head_width, key_width // layer.head_width], dim=1)
+    attended = F.scaled_dot_product_attention(
+        queries,
+        keys,
+        rearrange(values, "B N (H E) -> B H N E", E=layer.head_width),
+        is_causal=True,
+        enable_gqa=key_width < query_width,
+    )
+    hidden = hidden + F.linear(rearrange(attended, "B H N E -> B N (H E)"), layer.output)
+    normalized = rms_norm(hidden, layer.feed_forward_norm, layer.epsilon)
+    return hidden + F.linear(gated_silu(F.linear(normalized, layer.gate_and_up)), layer.down)
+
+
+def turn(
+    pairs: Float[Tensor, "batch tokens heads half_width pair"],
+    turns: Float[Tensor, "tokens 1 half_width pair"],
+) -> Float[Tensor, "batch tokens heads half_width pair"]:
+    """Turn each pair of channels by its position's angle, as one complex product where that is one pass over memory.
+
+    The pair [1, 0] at an angle of 90 degrees becomes [0, 1].
+    """
+    if not torch.compiler.is_compiling():
+        return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(turns))
+    (x, y), (cosine, sine) = pairs.unbind(dim=-1), turns.unbind(dim=-1)
+    return torch.stack([x * cosine - y * sine, x * sine + y * cosine], dim=-1)

@@ -4,7 +4,7 @@ Departs from VLA-Adapter: `latent="noise"` and `latent="learned"` give each acti
 constant, `zeros`, is equal for all steps, so that nothing tells one step from the next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from einops import rearrange
@@ -13,6 +13,10 @@ from torch import Tensor, nn
 
 from focusvla.config import ModelConfig
 from focusvla.model.blocks import BLOCKS
+from focusvla.model.side_stream import SideStream
+
+LayerStates = tuple[Float[Tensor, "batch patches width"], Float[Tensor, "batch queries width"]]
+"""The language model's states of patches and of action queries after one layer."""
 
 
 class ConstantLatent(nn.Module):
@@ -24,11 +28,9 @@ class ConstantLatent(nn.Module):
         self.norm = nn.LayerNorm(action_dim * width)
         self.linear = nn.Linear(action_dim * width, width)
 
-    def forward(
-        self, action_queries: Float[Tensor, "batch queries width"]
-    ) -> Float[Tensor, "batch chunk width"]:
+    def forward(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch chunk width"]:
         row = self.encode(torch.zeros_like(self.norm.weight))
-        return row.expand(action_queries.shape[0], self.chunk_length, -1)
+        return row.expand(tokens.shape[0], self.chunk_length, -1)
 
     def encode(self, x: Float[Tensor, "*rows actions_times_width"]) -> Float[Tensor, "*rows width"]:
         """What becomes of an input; VLA-Adapter's is zero but for the noise in its training."""
@@ -48,19 +50,15 @@ class NoiseLatent(ConstantLatent):
         super().__init__(chunk_length, action_dim, width)
         self.register_buffer("noise", torch.randn(chunk_length, action_dim * width))
 
-    def forward(
-        self, action_queries: Float[Tensor, "batch queries width"]
-    ) -> Float[Tensor, "batch chunk width"]:
-        return self.encode(self.noise).expand(action_queries.shape[0], -1, -1)
+    def forward(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch chunk width"]:
+        return self.encode(self.noise).expand(tokens.shape[0], -1, -1)
 
 
 class ActionQueryLatent(ConstantLatent):
     """The action queries' last states, `action_dim` of them for each step, in place of the zeros (OpenVLA-OFT)."""
 
-    def forward(
-        self, action_queries: Float[Tensor, "batch queries width"]
-    ) -> Float[Tensor, "batch chunk width"]:
-        return self.encode(rearrange(action_queries, "B (T A) D -> B T (A D)", T=self.chunk_length))
+    def forward(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch chunk width"]:
+        return self.encode(rearrange(tokens, "B (T A) D -> B T (A D)", T=self.chunk_length))
 
 
 class LearnedLatent(nn.Module):
@@ -70,10 +68,8 @@ class LearnedLatent(nn.Module):
         super().__init__()
         self.rows = nn.Parameter(torch.randn(chunk_length, width) * 0.02)
 
-    def forward(
-        self, action_queries: Float[Tensor, "batch queries width"]
-    ) -> Float[Tensor, "batch chunk width"]:
-        return self.rows.expand(action_queries.shape[0], -1, -1)
+    def forward(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch chunk width"]:
+        return self.rows.expand(tokens.shape[0], -1, -1)
 
 
 def build_latent(config: ModelConfig) -> ConstantLatent | LearnedLatent:
@@ -138,20 +134,30 @@ class PolicyHead(nn.Module):
 
     def forward(
         self,
-        vision_states: Sequence[Float[Tensor, "batch patches width"]],
-        action_query_states: Sequence[Float[Tensor, "batch queries width"]],
+        states: Iterable[LayerStates],
         features: Float[Tensor, "batch patches raw"],
         proprioception: Float[Tensor, "batch 1 width"],
     ) -> Float[Tensor, "batch chunk action"]:
         """Predict actions from the language model's states after each layer, the raw features and `proprioception`'s
-        token."""
-        latent = self.latent(action_query_states[-1])
+        token. A layer's states are asked for when it is its turn."""
+        if isinstance(self.latent, ActionQueryLatent):
+            states = list(states)
+            latent = self.latent(states[-1][1])
+        else:
+            latent = self.latent(proprioception)
         raw = self._raw_values(features) if self.reads_features else None
-        for layer, block in enumerate(self.blocks):
-            queries = torch.cat([action_query_states[layer], proprioception], dim=1)
-            queries = self.action_query_norms[layer](queries)
-            keys = self.vision_norms[layer](self._pooled(vision_states[layer])) if self.reads_states else raw
-            latent = block(latent, queries, keys, keys if raw is None else raw)
+        beside = SideStream(features.device)
+        kept = []  # until both streams meet: what one has read must not be overwritten by the other
+        for layer, (block, (vision_states, query_states)) in enumerate(
+            zip(self.blocks, states, strict=False)
+        ):
+            kept.append((vision_states, query_states))
+            with beside:
+                queries = torch.cat([query_states, proprioception], dim=1)
+                queries = self.action_query_norms[layer](queries)
+                keys = self.vision_norms[layer](self._pooled(vision_states)) if self.reads_states else raw
+                latent = block(latent, queries, keys, keys if raw is None else raw)
+        beside.join()
         return self.output(self.norm(latent))
 
     def _raw_values(

@@ -179,12 +179,14 @@ def test_a_run_folder_becomes_a_whole_model_aligned_as_it_was_trained(run, confi
     read: list[Any] = []
     model.language_model.register_forward_hook(lambda module, args, output: read.append(output))
     model(inputs)
-    (embeddings,) = read
+    (after_layers,) = read
     action_queries, patches = states
-    assert torch.equal(patches, embeddings[1][:, :32])  # the token before the patches, and not the last patch
+    assert torch.equal(
+        patches, after_layers[0][:, :32]
+    )  # the token before the patches, and not the last patch
     last_text = 32 + 1 + inputs.token_mask.sum(dim=1) - 2
     for sample, first in enumerate(last_text.tolist()):
-        assert torch.equal(action_queries[sample, :8], embeddings[1][sample, first : first + 8])
+        assert torch.equal(action_queries[sample, :8], after_layers[0][sample, first : first + 8])
 
 
 def test_the_full_key_list_fits_the_full_model():
