@@ -17,7 +17,7 @@ from focusvla.model.vision_transformer import (
     DINOV2_MEAN,
     DINOV2_STD,
     DinoSiglipEncoder,
-    normalize_images,
+    PixelNormalization,
     resample_positions,
     resize_images,
 )
@@ -115,7 +115,7 @@ def test_cameras_stand_one_after_the_other_and_both_encoders_side_by_side():
     features = encoder(images)
     assert features.shape == (2, 3 * 4, 16 + 16)
     pixels = resize_images(images[1:, 2:], 28)
-    alone = encoder.dinov2(normalize_images(pixels, DINOV2_MEAN, DINOV2_STD))
+    alone = encoder.dinov2(encoder.dinov2_pixels(pixels))
     torch.testing.assert_close(features[1:, 8:, :16], alone)
     torch.testing.assert_close(encoder(images[:, :1]), features[:, :4])
 
@@ -125,7 +125,7 @@ def test_pixels_are_resized_and_normalized_on_the_way():
     pixels = resize_images(white, 28)
     assert pixels.shape == (1, 3, 28, 28)
     torch.testing.assert_close(pixels, torch.ones(1, 3, 28, 28))
-    normalized = normalize_images(pixels, DINOV2_MEAN, DINOV2_STD)[0, :, 0, 0]
+    normalized = PixelNormalization(DINOV2_MEAN, DINOV2_STD)(pixels)[0, :, 0, 0]
     torch.testing.assert_close(normalized, torch.tensor([2.2564, 2.4367, 2.6435]), atol=1e-4, rtol=0)
 
 

@@ -127,7 +127,9 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
             if remark:
                 shown.say(remark)
 
-        source = checkpoint_source(find_checkpoint(checkpoint), config.device, config.statistics)
+        source = checkpoint_source(
+            find_checkpoint(checkpoint), config.device, config.statistics, config.inference
+        )
         return run(source, config, output, on_progress)
 
 

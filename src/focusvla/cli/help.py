@@ -22,7 +22,7 @@ HELP_FLAGS = {"-h", "--help", "--help-all"}
 RARE = frozenset({
     "data_weights", "data_cameras", "skip_damaged", "cache", "chunk_length",
     "precision", "schedule", "warmup_steps", "decay_steps", "ema_decay", "frame_stride", "validate_every",
-    "checkpoint_every",
+    "checkpoint_every", "compiled", "graphs",
     "trackers", "parallelism", "gradient_checkpointing", "prefetched_batches", "keep_checkpoints",
     "micro_batch_size", "threads",
     "dinov2", "siglip", "language", "prismatic", "vggt",

@@ -5,6 +5,7 @@ from pathlib import Path
 import tyro
 
 from focusvla.cli.output import console, say
+from focusvla.config import AS_TRAINED
 from focusvla.config.checks import require
 
 
@@ -50,7 +51,7 @@ def serve_vla_eval(
     from focusvla.serving.vla_eval import VLAEvalServer, serve_to_vla_eval  # needs the extra
 
     server = VLAEvalServer(
-        load_policy(checkpoint, device, statistics),
+        load_policy(checkpoint, device, statistics).prepare(AS_TRAINED),
         actions_per_inference=actions_per_inference,
         max_batch=max_batch,
         max_batch_wait_seconds=max_batch_wait_seconds,

@@ -1,6 +1,7 @@
 """Every configuration value and nothing else. Imports no torch, so that `focusvla --help` answers at once."""
 
 from focusvla.config.checks import config_from_dict
+from focusvla.config.inference import AS_TRAINED, InferenceConfig
 from focusvla.config.model import (
     DINOV2_LARGE,
     SIGLIP_SO400M,
@@ -23,6 +24,7 @@ from focusvla.config.training import (
 )
 
 __all__ = [
+    "AS_TRAINED",
     "DINOV2_LARGE",
     "SIGLIP_SO400M",
     "VGGT_1B",
@@ -32,6 +34,7 @@ __all__ = [
     "EvaluationConfig",
     "ExecutionConfig",
     "ExperimentConfig",
+    "InferenceConfig",
     "LanguageConfig",
     "ModelConfig",
     "PolicyHeadConfig",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from focusvla.config.checks import require as _require
+from focusvla.config.inference import AS_TRAINED, InferenceConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +16,8 @@ class ServingConfig:
     """0 takes a free one, which is printed."""
     device: str = "cpu"
     """Where the policy runs: `cpu`, `cuda` or another device of torch's."""
+    inference: InferenceConfig = AS_TRAINED
+    """How it runs there."""
     statistics: str | None = None
     """Of a policy that was trained on a mixture: the part whose robot is served."""
     threads: int = 1

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from focusvla.config.checks import require as _require
+from focusvla.config.inference import AS_TRAINED, InferenceConfig
 from focusvla.config.suites import suite_config
 
 
@@ -138,6 +139,8 @@ class EvaluationConfig:
     """Of a running Ray cluster, `auto` for the one this host belongs to; empty starts one on this host."""
     device: str = "cpu"
     """Where the policy runs: `cpu`, `cuda` or another device of torch's."""
+    inference: InferenceConfig = AS_TRAINED
+    """How it runs there."""
     statistics: str | None = None
     """Of a policy that was trained on a mixture: the part whose robot is simulated."""
     max_batch: int = 0

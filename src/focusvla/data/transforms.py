@@ -133,13 +133,12 @@ def resize(
     # A row of a picture is one row of numbers, of `channels` for each pixel.
     rows = images.flatten(2).float()
     bands = [
-        weights.to(rows.device) @ rows[:, first:end]
-        for first, end, weights in _lanczos_bands(height, size, 1)
+        weights @ rows[:, first:end] for first, end, weights in _lanczos_bands(height, size, 1, images.device)
     ]
     rows = torch.cat(bands, dim=1)
     bands = [
-        rows[..., first:end] @ weights.T.to(rows.device)
-        for first, end, weights in _lanczos_bands(width, size, channels)
+        rows[..., first:end] @ weights.T
+        for first, end, weights in _lanczos_bands(width, size, channels, images.device)
     ]
     resized = torch.cat(bands, dim=2).unflatten(2, (size, channels))
     return resized.round_().clamp_(0, 255).to(torch.uint8)
@@ -154,19 +153,20 @@ def resize_picture(
 
 @functools.lru_cache(maxsize=16)
 def _lanczos_bands(
-    source: int, target: int, channels: int
+    source: int, target: int, channels: int, device: torch.device
 ) -> list[tuple[int, int, Float[Tensor, "target_numbers source_numbers"]]]:
     """`lanczos_weights` for pixels of several numbers, in groups of 16 target pixels: for each the first source number
-    that counts, the end, and the weights of those between.
+    that counts, the end, and the weights of those between, on `device`.
 
-    A target pixel takes from about 7 of 256, so that bands need a tenth of the multiplications.
+    A target pixel takes from about 7 of 256, so that bands need a tenth of the multiplications. An accelerator has one
+    band: there a product more costs more than its multiplications.
     """
     bands = []
-    for weights in lanczos_weights(source, target).split(16):
+    for weights in lanczos_weights(source, target).split(16 if device.type == "cpu" else target):
         reached = weights.any(0).nonzero()
         first, end = int(reached.min()), int(reached.max()) + 1
         weights = torch.kron(weights[:, first:end].contiguous(), torch.eye(channels))
-        bands.append((channels * first, channels * end, weights))
+        bands.append((channels * first, channels * end, weights.to(device)))
     return bands
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32
 
+from focusvla.config import AS_TRAINED, InferenceConfig
 from focusvla.evaluation.episodes import PolicyTraits, Request
 from focusvla.evaluation.results import ACTION_QUERIES_SILENCED, VISION_SILENCED
 
@@ -31,17 +32,28 @@ class PolicySource:
     num_gpus: int = 0
 
 
-def checkpoint_source(checkpoint: Path, device: str = "cpu", statistics: str | None = None) -> PolicySource:
+def checkpoint_source(
+    checkpoint: Path,
+    device: str = "cpu",
+    statistics: str | None = None,
+    inference: InferenceConfig = AS_TRAINED,
+) -> PolicySource:
     """The policy in a checkpoint folder, on a device of torch's, with the statistics of a part of its mixture."""
     folder = checkpoint.absolute()
-    arguments = folder, device, statistics
+    arguments = folder, device, statistics, inference
     return PolicySource(CheckpointPolicy, arguments, str(folder), num_gpus=int(device != "cpu"))
 
 
 class CheckpointPolicy:
     """Answers batches of requests."""
 
-    def __init__(self, checkpoint: Path, device: str, statistics: str | None = None):
+    def __init__(
+        self,
+        checkpoint: Path,
+        device: str,
+        statistics: str | None = None,
+        inference: InferenceConfig = AS_TRAINED,
+    ):
         """Load `checkpoint`.
 
         Raises:
@@ -53,8 +65,10 @@ class CheckpointPolicy:
 
         if device == "cpu":
             torch.set_num_threads(1)  # the other cores simulate
-        self._policy = load_policy(checkpoint, device, statistics)
+        self._policy = load_policy(checkpoint, device, statistics).prepare(inference)
         self._identity = weights_digest(checkpoint)
+        if self._policy.dtype != torch.float32:
+            self._identity += f"-{str(self._policy.dtype).removeprefix('torch.')}"
         if statistics is not None:
             self._identity += f"-{statistics}"
 

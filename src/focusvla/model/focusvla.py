@@ -122,11 +122,12 @@ class FocusVLA(nn.Module):
     ) -> Float[Tensor, "batch chunk action"]:
         """As the forward pass, for a prompt that was read before."""
         self._check_state(state)
-        features = self._standardized_features(images, features, len(state))
+        dtype = self.action_queries.dtype
+        features = self._standardized_features(images, features, len(state)).to(dtype)
         vision = self.projector(features)
         if self.vision_position is not None:
             vision = vision + self.vision_position
-        proprioception = self.policy_head.proprioception(state)[:, None]
+        proprioception = self.policy_head.proprioception(state.to(dtype))[:, None]
         states = self._read(vision, proprioception, prompt)
         if self.vggt is not None:
             features = self._vggt_features(images)

@@ -23,23 +23,35 @@ def rms_norm(
 
     [3, 4] becomes [0.85, 1.13].
     """
-    return _RMSNorm.apply(x, weight, epsilon)  # type: ignore[no-any-return]
+    if torch.is_grad_enabled():
+        return _RMSNorm.apply(x, weight, epsilon)  # type: ignore[no-any-return]
+    if x.is_cuda or torch.compiler.is_compiling():
+        return F.rms_norm(x, weight.shape, weight, epsilon)
+    return (x * _inverse_rms(x, epsilon)).to(x.dtype) * weight
+
+
+def _inverse_rms(x: Float[Tensor, "batch tokens width"], epsilon: float) -> Float[Tensor, "batch tokens 1"]:
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype)
+    return torch.rsqrt(norm.square_().div_(x.shape[-1]).add_(epsilon))
 
 
 def gated_silu(
     gate_and_up: Float[Tensor, "batch tokens twice_width"],
 ) -> Float[Tensor, "batch tokens width"]:
     """SiLU of the first half of the channels times the second half."""
+    if not torch.is_grad_enabled():
+        gate, up = gate_and_up.chunk(2, dim=-1)
+        return F.silu(gate).mul_(up)
     return _GatedSiLU.apply(gate_and_up)  # type: ignore[no-any-return]
 
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        inverse = torch.rsqrt(norm.square_().div_(x.shape[-1]).add_(epsilon))
+        inverse = _inverse_rms(x, epsilon)
         ctx.save_for_backward(x, weight, inverse)
-        return (x * inverse).mul_(weight)
+        return (x * inverse).to(x.dtype).mul_(weight)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:

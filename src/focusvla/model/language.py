@@ -113,6 +113,7 @@ class LanguageModel(nn.Module):
         self.to(dtype)
         self._packed = PackedLayers([layer_weights(layer) for layer in self._layers()], frequencies)
         del self.body.layers
+        self.is_fused = True
         return self._packed
 
     def forward(

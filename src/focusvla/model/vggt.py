@@ -17,8 +17,8 @@ from focusvla.config import TransformerConfig, VisionConfig
 from focusvla.model.vision_transformer import (
     FeedForward,
     LayerScale,
+    PixelNormalization,
     VisionTransformer,
-    normalize_images,
     resize_images,
 )
 
@@ -27,12 +27,14 @@ NUM_REGISTER_TOKENS = 4
 ROTARY_BASE = 100.0
 
 
-def patch_positions(side: int, num_special: int) -> Int64[Tensor, "tokens 2"]:
+def patch_positions(
+    side: int, num_special: int, device: torch.device | str = "cpu"
+) -> Int64[Tensor, "tokens 2"]:
     """Row and column of each token: special ones at (0, 0), patches from (1, 1) on.
 
     With side 2 and one special token: (0, 0), (1, 1), (1, 2), (2, 1), (2, 2).
     """
-    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    rows, columns = torch.meshgrid(*[torch.arange(side, device=device)] * 2, indexing="ij")
     patches = torch.stack([rows.flatten(), columns.flatten()], dim=-1) + 1
     return torch.cat([patches.new_zeros(num_special, 2), patches])
 
@@ -50,7 +52,7 @@ def _rotate(
 ) -> Float[Tensor, "batch heads tokens half_width"]:
     width = x.shape[-1]
     frequencies = ROTARY_BASE ** (-torch.arange(0, width, 2, device=x.device) / width)
-    angles = positions.to(x.device)[:, None] * frequencies
+    angles = positions[:, None] * frequencies
     angles = torch.cat([angles, angles], dim=-1)
     first, second = x.chunk(2, dim=-1)
     return x * angles.cos().to(x.dtype) + torch.cat([-second, first], dim=-1) * angles.sin().to(x.dtype)
@@ -109,6 +111,7 @@ class VGGTAggregator(nn.Module):
         sizes = config.vggt
         self.image_size = config.image_size
         self.raw_width = 2 * sizes.hidden_size
+        self.pixels = PixelNormalization(IMAGE_MEAN, IMAGE_STD)
         self.patch_embed = VisionTransformer(
             sizes,
             num_layers=sizes.num_layers,
@@ -128,13 +131,13 @@ class VGGTAggregator(nn.Module):
         self, images: UInt8[Tensor, "batch cameras height width 3"]
     ) -> Float[Tensor, "batch patches raw"]:
         batch, frames = images.shape[:2]
-        pixels = normalize_images(resize_images(images, self.image_size), IMAGE_MEAN, IMAGE_STD)
+        pixels = self.pixels(resize_images(images, self.image_size))
         patches = self.norm(self.patch_embed(pixels.to(self.camera_token.dtype)))
         special = torch.cat([self.camera_token, self.register_token], dim=2)[0]
         special = torch.cat([special[:1], special[1:].expand(frames - 1, -1, -1)])
         tokens = torch.cat([repeat(special, "S N D -> (B S) N D", B=batch), patches], dim=1)
         num_special = special.shape[1]
-        positions = patch_positions(int(patches.shape[1] ** 0.5), num_special)
+        positions = patch_positions(int(patches.shape[1] ** 0.5), num_special, patches.device)
         within = tokens
         for frame_block, global_block in zip(self.frame_blocks, self.global_blocks, strict=True):
             within = frame_block(tokens, positions)

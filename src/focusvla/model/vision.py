@@ -58,7 +58,7 @@ class PatchEncoder(nn.Module):
     def forward(
         self, images: UInt8[Tensor, "batch cameras height width 3"]
     ) -> Float[Tensor, "batch patches raw"]:
-        maps = self.convolution(to_encoder_input(images, self.image_size))
+        maps = self.convolution(to_encoder_input(images, self.image_size).to(self.convolution.weight.dtype))
         return rearrange(maps, "(B C) raw h w -> B (C h w) raw", B=images.shape[0])
 
 
@@ -150,7 +150,7 @@ class EfficientNetLite0Encoder(nn.Module):
     def _encode(
         self, images: UInt8[Tensor, "batch cameras height width 3"]
     ) -> Float[Tensor, "batch patches raw"]:
-        flipped = to_encoder_input(images.flip(2, 3), self.image_size)
+        flipped = to_encoder_input(images.flip(2, 3), self.image_size).to(self.stem.weight.dtype)
         x = F.relu6(self.stem(flipped), inplace=True)
         for block in self.blocks[:NUM_BLOCKS_TO_STRIDE_8]:
             x = block(x)

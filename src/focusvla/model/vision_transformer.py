@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from focusvla.config import TransformerConfig, VisionConfig
+from focusvla.model.side_stream import SideStream
 
 # What VLA-Adapter's processor applies: ImageNet's values, rounded to bfloat16.
 DINOV2_MEAN, DINOV2_STD = (0.484375, 0.455078125, 0.40625), (0.228515625, 0.2236328125, 0.224609375)
@@ -37,11 +38,19 @@ def resize_images(
     return x / 255
 
 
-def normalize_images(
-    images: Float[Tensor, "images 3 size size"], mean: Sequence[float], std: Sequence[float]
-) -> Float[Tensor, "images 3 size size"]:
-    """Subtract the mean and divide by the deviation of each channel."""
-    return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
+class PixelNormalization(nn.Module):
+    """Subtracts the mean of each channel and divides by its deviation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, images: Float[Tensor, "images 3 size size"]) -> Float[Tensor, "images 3 size size"]:
+        return (images - self.mean) / self.std
 
 
 class LayerScale(nn.Module):
@@ -157,6 +166,8 @@ class DinoSiglipEncoder(nn.Module):
         super().__init__()
         self.image_size = config.image_size
         self.raw_width = config.dinov2.hidden_size + config.siglip.hidden_size
+        self.dinov2_pixels = PixelNormalization(DINOV2_MEAN, DINOV2_STD)
+        self.siglip_pixels = PixelNormalization(SIGLIP_MEAN, SIGLIP_STD)
         shape = {"num_patches": config.patches_per_camera, "patch_size": config.patch_size}
         self.dinov2 = VisionTransformer(
             config.dinov2, num_layers=config.dinov2.num_layers - 1, has_class_tokens=True, **shape
@@ -170,13 +181,12 @@ class DinoSiglipEncoder(nn.Module):
     ) -> Float[Tensor, "batch patches raw"]:
         dtype = self.dinov2.pos_embed.dtype
         pixels = resize_images(images, self.image_size)
-        features = torch.cat(
-            [
-                self.dinov2(normalize_images(pixels, DINOV2_MEAN, DINOV2_STD).to(dtype)),
-                self.siglip(normalize_images(pixels, SIGLIP_MEAN, SIGLIP_STD).to(dtype)),
-            ],
-            dim=-1,
-        )
+        beside = SideStream(pixels.device)
+        with beside:
+            dinov2 = self.dinov2(self.dinov2_pixels(pixels).to(dtype))
+        siglip = self.siglip(self.siglip_pixels(pixels).to(dtype))
+        beside.join()
+        features = torch.cat([dinov2, siglip], dim=-1)
         return rearrange(features, "(B C) N D -> B (C N) D", B=images.shape[0])
 
 

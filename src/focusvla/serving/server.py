@@ -48,7 +48,7 @@ def serve(checkpoint: Path, config: ServingConfig, on_ready: Callable[[str], Non
     keys = Keys.from_environment()
     require_safe_address(config.host, keys)
     torch.set_num_threads(config.threads)
-    policy = load_policy(checkpoint, config.device, config.statistics)
+    policy = load_policy(checkpoint, config.device, config.statistics).prepare(config.inference)
     return asyncio.run(_serve_until_signal(policy, config, keys, on_ready))
 
 
@@ -126,9 +126,10 @@ def _num_parts(config: ServingConfig) -> int:
 
 
 def _sizes_to_warm_up(config: ServingConfig) -> Sequence[int]:
-    """The largest first, which needs the most memory. Accelerators choose their kernels for every size; on a CPU only the
-    very first inference takes longer."""
-    return (config.max_batch, 1) if config.device == "cpu" else range(config.max_batch, 0, -1)
+    """The largest first, which needs the most memory. Compilers and accelerators choose their kernels for every size;
+    otherwise only the very first inference takes longer on a CPU."""
+    knows_sizes = config.device != "cpu" or config.inference.compiled
+    return range(config.max_batch, 0, -1) if knows_sizes else (config.max_batch, 1)
 
 
 def _blank_observation(spec: Spec) -> Observation:
