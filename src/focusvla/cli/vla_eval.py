@@ -14,6 +14,7 @@ def serve_vla_eval(
     host: str = "127.0.0.1",
     port: int = 8000,
     device: str = "cpu",
+    threads: int = 1,
     statistics: str | None = None,
     actions_per_inference: int = 8,
     max_batch: int = 1,
@@ -31,15 +32,19 @@ def serve_vla_eval(
         host: Address to answer on. The protocol knows no keys: on another than this host's own, everyone can ask.
         port: Its port.
         device: Where the policy runs: `cpu`, `cuda` or another device of torch's.
+        threads: Of the CPU, for one inference. Answers depend on it in their last bits; `focusvla evaluate` has one.
         statistics: Of a policy that was trained on a mixture: the part whose robot is simulated.
         actions_per_inference: Actions of each chunk that are carried out before the policy is asked again.
         max_batch: Sessions that the policy answers at once, at most.
         max_batch_wait_seconds: How long a question waits for others to share its batch.
     """
+    import torch
+
     from focusvla.policy import load_policy
     from focusvla.serving.access import others_can_reach
 
     require(1 <= port <= 65535, "port", "1..65535", port)
+    require(threads > 0, "threads", "a positive number", threads)
     require(max_batch > 0, "max_batch", "a positive number", max_batch)
     require(max_batch_wait_seconds >= 0, "max_batch_wait_seconds", "0 or more", max_batch_wait_seconds)
     if others_can_reach(host):
@@ -50,6 +55,7 @@ def serve_vla_eval(
         )
     from focusvla.serving.vla_eval import VLAEvalServer, serve_to_vla_eval  # needs the extra
 
+    torch.set_num_threads(threads)
     server = VLAEvalServer(
         load_policy(checkpoint, device, statistics).prepare(AS_TRAINED),
         actions_per_inference=actions_per_inference,
