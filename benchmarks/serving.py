@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import rounded
 from websockets.asyncio.client import connect
 
 from focusvla.data.memory import random_source
@@ -265,11 +266,6 @@ def figure(address: str, name: str) -> float:
     with urllib.request.urlopen(address.replace("ws://", "http://") + "/metrics", timeout=30) as response:
         lines = response.read().decode().splitlines()
     return next(float(line.split()[-1]) for line in lines if line.split()[0] == name)
-
-
-def rounded(value: float) -> float:
-    """To four digits."""
-    return float(f"{value:.4g}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ matrix product is timed in the same precision; the fastest is what the machine c
 are counted as `focusvla describe` does, without those of recomputation.
 
     python benchmarks/training.py [--presets mini paper] [--batch-size N] [--micro-batch-size N] [--precision bfloat16]
-                                  [--gradient-checkpointing] [--memory-gb N] [--steps 10] [--quick]
+                                  [--gradient-checkpointing] [--compiled] [--memory-gb N] [--steps 10] [--quick]
 
 A JSON line per preset: `step_seconds` (median), `samples_per_second`, `share_of_matrix_peak`, `matrix_teraflops`,
 `floor_seconds` (the step's operations at that peak), `data_wait_share`, `peak_memory_gb` (the accelerator's, or the
@@ -15,8 +15,6 @@ process's) and `planned_memory_gb`.
 
 import argparse
 import json
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import device_name, matrix_flop_per_second, peak_memory, rounded, synchronize
 from torch import Tensor
 
 from focusvla.config import ExperimentConfig
@@ -59,6 +58,7 @@ def main() -> None:
     parser.add_argument("--micro-batch-size", type=int, default=0)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="the preset's if not given")
     parser.add_argument("--gradient-checkpointing", action="store_true")
+    parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--memory-gb", type=float, help="choose passes and recomputation that fit")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--quick", action="store_true", help="two steps of batch 2")
@@ -87,6 +87,7 @@ def chosen(name: str, arguments: argparse.Namespace) -> ExperimentConfig:
         experiment.execution,
         micro_batch_size=arguments.micro_batch_size,
         gradient_checkpointing=arguments.gradient_checkpointing,
+        compiled=arguments.compiled,
     )
     experiment = replace(experiment, training=training, execution=execution)
     experiment = fitted(experiment, libero_spec(experiment.model.vision.image_size))
@@ -96,6 +97,7 @@ def chosen(name: str, arguments: argparse.Namespace) -> ExperimentConfig:
 def measure(experiment: ExperimentConfig, steps: int) -> dict[str, Any]:
     """Train for some steps and time them."""
     config = experiment.training
+    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
     with tempfile.TemporaryDirectory() as folder:
         engine = Engine(experiment.execution, config.precision, Path(folder))
     torch.manual_seed(0)
@@ -121,7 +123,7 @@ def measure(experiment: ExperimentConfig, steps: int) -> dict[str, Any]:
         if step >= WARM_UP_STEPS:
             seconds.append(time.perf_counter() - began)
             waits.append(waited)
-        peaks.append(matrix_flop_per_second(engine.device, config.precision))
+        peaks.append(matrix_flop_per_second(engine.device, dtype))
     flop = config.batch_size * sum(
         part.training_flop
         for part in count_parts(experiment.model, NUM_TOKENS)
@@ -133,6 +135,7 @@ def measure(experiment: ExperimentConfig, steps: int) -> dict[str, Any]:
         "passes": passes,
         "precision": config.precision,
         "gradient_checkpointing": experiment.execution.gradient_checkpointing,
+        "compiled": experiment.execution.compiled,
         "step_seconds": rounded(median),
         "fastest_step_seconds": rounded(min(seconds)),
         "samples_per_second": rounded(config.batch_size / median),
@@ -178,46 +181,6 @@ def random_loader(experiment: ExperimentConfig, model: FocusVLA, device: torch.d
         augmentation=experiment.training.augmentation,
         device=device,
     )
-
-
-def matrix_flop_per_second(device: torch.device, precision: str) -> float:
-    """Operations a second of one large matrix product, the better of three."""
-    size = 8192 if device.type == "cuda" else 2048
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    left = torch.randn(size, size, device=device, dtype=dtype)
-    best = float("inf")
-    for _ in range(3):
-        synchronize(device)
-        began = time.perf_counter()
-        torch.mm(left, left)
-        synchronize(device)
-        best = min(best, time.perf_counter() - began)
-    return 2 * size**3 / best
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def peak_memory(device: torch.device) -> int:
-    """In bytes, since the process began."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def device_name(device: torch.device) -> str:
-    """What was measured on."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
-
-
-def rounded(value: float) -> float:
-    """To four digits."""
-    return float(f"{value:.4g}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -101,6 +101,12 @@ class FocusVLAPolicy:
         else:
             instructions = [each.instruction for each in observations]
             actions = self._prepared(self._images(observations), instructions, self._states(observations))
+        return self.unnormalized(actions)
+
+    def unnormalized(
+        self, actions: Float[Tensor, "observations chunk action"]
+    ) -> Float32[np.ndarray, "observations chunk action"]:
+        """The model's actions in physical units."""
         return self._normalize_action.unnormalize(actions.float().cpu().numpy())
 
     def model_inputs(self, *observations: Observation) -> ModelInputs:

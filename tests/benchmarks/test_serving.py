@@ -1,25 +1,18 @@
 """The load on a server counts every client that fails."""
 
 import asyncio
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from benchmarks.scripts import script
 from focusvla_client import Observation
 from focusvla_client.wire import pack, unpack
 
-_FILE = Path(__file__).parents[2] / "benchmarks" / "serving.py"
-_SPEC = importlib.util.spec_from_file_location("benchmark_of_serving", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-serving = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(serving)
-
+serving = script("serving")
 ACTIONS = np.zeros((2, 7), np.float32)
 QUESTION = serving.Question(Observation({}, np.zeros(8, np.float32), "lift the cup"), ACTIONS)
 

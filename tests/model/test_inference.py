@@ -108,7 +108,7 @@ def test_bfloat16_answers_are_near_and_are_float32(build, make_inputs):
 def test_positions_keep_their_angles_in_bfloat16(model):
     expected = InferenceModel(copy.deepcopy(model), dtype=torch.float32, compiled=False, graphs=False)
     rounded = InferenceModel(model, dtype=torch.bfloat16, compiled=False, graphs=False)
-    packed = [each.model.language_model._packed for each in (expected, rounded)]
+    packed = [each.model.language_model.packed for each in (expected, rounded)]
     assert torch.equal(*(each.turns(200) for each in packed if each is not None))
 
 

@@ -47,6 +47,16 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(name, execution, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # compiling makes torch warn of itself
+def test_compiled_layers_have_the_gradients_of_plain_ones(tmp_path):
+    expected = gradients("paper_tiny", ExecutionConfig(), 4, tmp_path)
+    found = gradients("paper_tiny", ExecutionConfig(compiled=True), 4, tmp_path)
+    assert expected is not None
+    assert found is not None
+    require_equal(found, expected)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "batch_size", "micro_batch_size", "recomputes"),
     [("paper_tiny", 8, 0, False), ("paper_tiny", 7, 2, True), ("tiny", 8, 2, False)],

@@ -93,6 +93,9 @@ class ExecutionConfig:
     """With several processes: each holds all weights, or a share of weights, gradients and moments."""
     gradient_checkpointing: bool = False
     """Compute the layers' states a second time for the gradient instead of keeping them: a third more time."""
+    compiled: bool = False
+    """Whether torch.compile fuses what each layer does: some minutes before the first step for less time of each. The
+    language model of `mini`, whose loop is written out, is left as it is."""
     device: Literal["auto", "cpu"] = "auto"
     threads: int = 0
     """Threads of the CPU to use; 0 leaves the choice to torch."""

@@ -99,7 +99,7 @@ class LanguageModel(nn.Module):
             )
         )
         self.is_fused = config.loop == "fused"
-        self._packed: PackedLayers | None = None
+        self.packed: PackedLayers | None = None
 
     def embed(self, token_ids: Int64[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens width"]:
         """Input embeddings of instruction tokens."""
@@ -111,10 +111,10 @@ class LanguageModel(nn.Module):
         model answers, and neither learns nor is saved. Angles stay in float32."""
         frequencies = self.body.rotary_emb.inv_freq.float()
         self.to(dtype)
-        self._packed = PackedLayers([layer_weights(layer) for layer in self._layers()], frequencies)
+        self.packed = PackedLayers([layer_weights(layer) for layer in self._layers()], frequencies)
         del self.body.layers
         self.is_fused = True
-        return self._packed
+        return self.packed
 
     def forward(
         self, embeddings: Float[Tensor, "batch tokens width"]
@@ -123,8 +123,8 @@ class LanguageModel(nn.Module):
 
         Once packed, a layer is computed when its states are asked for, so that who reads them can begin.
         """
-        if self._packed is not None:
-            return self._run(embeddings, self._packed.layers, self._packed.turns(embeddings.shape[1]))
+        if self.packed is not None:
+            return self._run(embeddings, self.packed.layers, self.packed.turns(embeddings.shape[1]))
         if self.is_fused:
             turns = turns_of(self.body.rotary_emb.inv_freq.float(), embeddings.shape[1])
             return list(self._run(embeddings, map(layer_weights, self._layers()), turns))
@@ -144,7 +144,7 @@ class LanguageModel(nn.Module):
         turns: Float[Tensor, "tokens 1 half_width pair"],
     ) -> Iterator[Float[Tensor, "batch tokens width"]]:
         norm, last = self.body.norm, self.body.config.num_hidden_layers - 1
-        run = run_layer if self._packed is None else self._packed.run
+        run = run_layer if self.packed is None else self.packed.run
         for index, layer in enumerate(layers):
             hidden = run(layer, hidden, turns)
             yield rms_norm(hidden, norm.weight, norm.variance_epsilon) if index == last else hidden

@@ -88,6 +88,9 @@ class Engine:
         if self._execution.gradient_checkpointing:
             for block in blocks:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        if self._execution.compiled:
+            for block in blocks:
+                block.compile()
         if self.num_processes == 1:
             return model
         if self._execution.parallelism == "ddp":

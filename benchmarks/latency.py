@@ -1,0 +1,319 @@
+"""How long a policy takes from an observation to a chunk of actions, beside what VLA-Adapter executes for it.
+
+A preset with random weights is run in several ways, which take turns, call by call, on fresh random observations:
+
+    plain            as `load_policy` gives it
+    eager            prepared (`FocusVLAPolicy.prepare`): packed weights, kept prompts
+    compiled         prepared, its layers compiled by torch.compile
+    graph            prepared, one CUDA graph (GPU only); `compiled graph`: both
+    reference        what VLA-Adapter executes (`reference_path.py`), with the same weights (DINOv2 and SigLIP only)
+
+First each answers other observations, and its actions must be those of the plain policy in float32: to 1e-3 of their
+deviation in float32, to a quarter of it on average in bfloat16, where a patch more or less among the best K changes an
+answer. Then it is timed, everything included: resizing, upload, normalization. The floor is the larger of two times: the
+model's operations at the rate of this machine's own matrix product, and its weights at the rate of its own copy.
+
+    python benchmarks/latency.py [--presets mini paper] [--device cpu] [--precisions float32 bfloat16] [--threads 2]
+                                 [--modes plain eager compiled reference] [--batch 1] [--calls 100] [--warm-up 10]
+                                 [--write] [--quick]
+
+A JSON line for each preset and precision, in a process of its own: under `modes` each one's `median_ms`, `p10_ms`,
+`p90_ms`, `p99_ms`, `difference` and, on a GPU, `peak_memory_gb`; `median_ms` of the fastest, `floor_ms`, `times_floor`,
+`speedup_over_reference_path`; `parts_ms` of the eager policy. `--write` makes a page of them in benchmarks/results/.
+"""
+
+import argparse
+import datetime
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from contenders import MODES, NUM_TOKENS, Act, build, contender, has_reference, in_precision, observe, sized
+from machine import (
+    copied_bytes_per_second,
+    device_name,
+    matrix_flop_per_second,
+    peak_memory,
+    rounded,
+    synchronize,
+)
+
+from focusvla.model.accounting import count_parts
+from focusvla.policy import FocusVLAPolicy
+from focusvla.versions import versions
+
+TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.25}
+NUM_CHECKED = 3
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Measure each preset in each precision, print the figures, and write the page."""
+    arguments = parsed()
+    if arguments.alone:
+        print(json.dumps(measure(arguments.presets[0], arguments)), flush=True)
+        return
+    lines = []
+    for name in arguments.presets:
+        for precision in arguments.precisions:
+            chosen = ["--alone", "--presets", name, "--precisions", precision]
+            run = subprocess.run(
+                [sys.executable, __file__, *sys.argv[1:], *chosen],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            lines.append(run.stdout.splitlines()[-1])
+            print(lines[-1], flush=True)
+    if arguments.write:
+        figures = [json.loads(line) for line in lines]
+        hardware = f"{torch.get_num_threads()}cores" if arguments.device == "cpu" else figures[0]["device"]
+        file = RESULTS / f"latency_{hardware.replace(' ', '_')}_{datetime.date.today()}.md"
+        file.write_text(
+            page(figures, shlex.join(["python", "benchmarks/latency.py", *sys.argv[1:]])), "utf-8"
+        )
+        print(file)
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--presets", nargs="+", default=["mini", "paper"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precisions", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
+    parser.add_argument("--modes", nargs="+", choices=["plain", *MODES, "reference"])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--calls", type=int, default=100)
+    parser.add_argument("--warm-up", type=int, default=10)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="two calls")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.calls, arguments.warm_up = 2, 1
+    return arguments
+
+
+@torch.inference_mode()
+def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One preset's figures."""
+    torch.set_num_threads(arguments.threads)
+    device = torch.device(arguments.device)
+    dtype = torch.bfloat16 if arguments.precisions[0] == "bfloat16" else torch.float32
+    experiment = sized(name)
+    policy = build(experiment, device)
+    rng = np.random.default_rng(0)
+    questions = [[observe(policy, rng) for _ in range(arguments.batch)] for _ in range(NUM_CHECKED)]
+    expected = np.stack([policy.infer_batch(question) for question in questions])
+    in_precision(policy, dtype)
+    modes = arguments.modes or ["plain", "eager", "compiled", "reference"]
+    if arguments.modes is None and device.type == "cuda":
+        modes += ["graph", "compiled graph"]
+    modes = [
+        each for each in modes if each != "reference" or (has_reference(policy) and arguments.batch == 1)
+    ]
+    acts: dict[str, Act] = {}
+    figures: dict[str, dict[str, float]] = {}
+    eager: FocusVLAPolicy | None = None
+    for mode in modes:
+        began = time.perf_counter()
+        prepared, acts[mode] = contender(policy, mode)
+        answers = np.stack([acts[mode](question) for question in questions])
+        figures[mode] = {"first_answers_seconds": time.perf_counter() - began}
+        figures[mode]["difference"] = difference(answers, expected, dtype)
+        if not figures[mode]["difference"] <= TOLERANCES[dtype]:
+            raise SystemExit(
+                f"{name}, {mode}: actions differ by {figures[mode]['difference']:.3g} of their deviation"
+            )
+        eager = prepared if mode == "eager" else eager
+        if device.type == "cuda":
+            figures[mode]["peak_memory_gb"] = peak_of(acts[mode], questions[0], prepared or policy) / 1e9
+    seconds: dict[str, list[float]] = {mode: [] for mode in modes}
+    for call in range(arguments.warm_up + arguments.calls):
+        question = [observe(policy, rng) for _ in range(arguments.batch)]
+        for mode in modes:
+            took = timed(acts[mode], question, device)
+            if call >= arguments.warm_up:
+                seconds[mode].append(took)
+    for mode in modes:
+        for percent, label in ((50, "median_ms"), (10, "p10_ms"), (90, "p90_ms"), (99, "p99_ms")):
+            figures[mode][label] = 1e3 * float(np.percentile(seconds[mode], percent))
+    own = {mode: values["median_ms"] for mode, values in figures.items() if mode != "reference"}
+    fastest = min(own, key=lambda mode: own[mode])
+    flop, weights = work(experiment)
+    rate, bandwidth = matrix_flop_per_second(device, dtype), copied_bytes_per_second(device)
+    floor = 1e3 * max(arguments.batch * flop / rate, weights * dtype.itemsize / bandwidth)
+    found: dict[str, Any] = {
+        "preset": name,
+        "precision": arguments.precisions[0],
+        "batch": arguments.batch,
+        "modes": {
+            mode: {key: rounded(each) for key, each in values.items()} for mode, values in figures.items()
+        },
+        "fastest": fastest,
+        "median_ms": rounded(own[fastest]),
+        "floor_ms": rounded(floor),
+        "times_floor": rounded(own[fastest] / floor),
+        "teraflop": rounded(flop / 1e12),
+        "weights_gb": rounded(weights * dtype.itemsize / 1e9),
+        "matrix_teraflops": rounded(rate / 1e12),
+        "copied_gb_per_second": rounded(bandwidth / 1e9),
+        "process_peak_memory_gb": rounded(peak_memory(torch.device("cpu")) / 1e9),
+        "calls": arguments.calls,
+        "device": device_name(device),
+        "versions": versions(),
+    }
+    if "reference" in figures:
+        found["speedup_over_reference_path"] = rounded(figures["reference"]["median_ms"] / own[fastest])
+    if eager is not None:
+        found["parts_ms"] = parts(eager, min(20, arguments.calls), rng, device)
+    return found
+
+
+def difference(answers: np.ndarray, expected: np.ndarray, dtype: torch.dtype) -> float:
+    """As a share of the expected actions' deviation: the greatest in float32, the mean in bfloat16."""
+    apart = np.abs(answers - expected) / expected.std(axis=(0, 1, 2))
+    return float(apart.max() if dtype == torch.float32 else apart.mean())
+
+
+def timed(act: Act, question: list, device: torch.device) -> float:
+    """Seconds until the actions are there; on a GPU by its own events."""
+    if device.type == "cuda":
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        act(question)
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / 1e3
+    began = time.perf_counter()
+    act(question)
+    return time.perf_counter() - began
+
+
+def peak_of(act: Act, question: list, policy: FocusVLAPolicy) -> float:
+    """Bytes of the policy's weights and of what an answer needs beside them."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    act(question)
+    tensors = [*policy.model.parameters(), *policy.model.buffers()]
+    packed = policy.model.language_model.packed
+    if packed is not None:
+        tensors += [each for layer in packed.layers for each in layer if isinstance(each, torch.Tensor)]
+    weights = sum({each.data_ptr(): each.nbytes for each in tensors}.values())
+    return torch.cuda.max_memory_allocated() - before + weights
+
+
+def work(experiment: Any) -> tuple[float, float]:
+    """Operations of one inference, and weights that it reads."""
+    counted = count_parts(experiment.model, NUM_TOKENS)
+    return sum(each.inference_flop for each in counted), sum(each.streamed_parameters for each in counted)
+
+
+def parts(
+    policy: FocusVLAPolicy, calls: int, rng: np.random.Generator, device: torch.device
+) -> dict[str, float]:
+    """Medians of what an inference consists of, each done by itself: `language` is the rest, with the projector."""
+    taken: dict[str, list[float]] = {}
+    model = policy.model
+
+    @contextmanager
+    def clock(part: str) -> Iterator[None]:
+        synchronize(device)
+        began = time.perf_counter()
+        yield
+        synchronize(device)
+        taken.setdefault(part, []).append(1e3 * (time.perf_counter() - began))
+
+    given: list[Any] = []
+    for _ in range(calls):
+        observation = observe(policy, rng)
+        with clock("all"):
+            policy.infer(observation)
+        with clock("preprocessing"):
+            inputs = policy.model_inputs(observation)
+        with clock("vision"):
+            if inputs.images is not None and model.vision_encoder is not None:
+                model.encode_images(inputs.images)
+        hook = model.policy_head.register_forward_pre_hook(lambda module, args: given.append(args))
+        policy.infer(observation)
+        hook.remove()
+        states, *others = given.pop()
+        states = list(states)
+        with clock("policy"):
+            actions = model.policy_head(states, *others)
+        with clock("postprocessing"):
+            policy.unnormalized(actions)
+    medians = {part: statistics.median(values) for part, values in taken.items()}
+    everything = medians.pop("all")
+    medians["language"] = everything - sum(medians.values())
+    return {part: rounded(value) for part, value in medians.items()}
+
+
+def page(figures: list[dict[str, Any]], command: str) -> str:
+    """The results file."""
+    first = figures[0]
+    packages = first["versions"]
+    lines = [
+        f"# Latency of an inference, {first['device']}, {datetime.date.today()}",
+        "",
+        f"    {command}",
+        "",
+        f"Random weights, two cameras, a prompt of {NUM_TOKENS} tokens with `paper`; from the observation to actions in",
+        f"physical units; {first['calls']} calls of each, in turns. Modes and differences: `benchmarks/latency.py`.",
+        f"torch {packages['torch']}, transformers {packages['transformers']}, Python {packages['python']}, commit "
+        f"{(packages['commit'] or '')[:7]}.",
+    ]
+    for each in figures:
+        lines += ["", *section(each)]
+    return "\n".join(lines) + "\n"
+
+
+def section(found: dict[str, Any]) -> list[str]:
+    """One preset's in one precision."""
+    lines = [
+        f"## `{found['preset']}`, {found['precision']}, batch {found['batch']}",
+        "",
+        "| mode | median | p10 | p90 | p99 | difference | first answers |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    memory = []
+    for mode, values in found["modes"].items():
+        times = [f"{values[key]:,.4g} ms" for key in ("median_ms", "p10_ms", "p90_ms", "p99_ms")]
+        cells = [mode, *times, f"{values['difference']:.2g}", f"{values['first_answers_seconds']:.3g} s"]
+        lines.append(f"| {' | '.join(cells)} |")
+        if "peak_memory_gb" in values:
+            memory.append(f"{mode} {values['peak_memory_gb']:.3g}")
+    lines += [
+        "",
+        f"- `median_ms` {found['median_ms']:,} ({found['fastest']}), `times_floor` {found['times_floor']:.3g}: the floor "
+        f"is {found['floor_ms']:,} ms",
+        f"- {found['teraflop']:.3g} TFLOP at {found['matrix_teraflops']:.3g} TFLOP/s; {found['weights_gb']:.3g} GB of "
+        f"weights at {found['copied_gb_per_second']:.3g} GB/s",
+    ]
+    if "speedup_over_reference_path" in found:
+        lines.append(f"- `speedup_over_reference_path` {found['speedup_over_reference_path']:.3g}")
+    if "parts_ms" in found:
+        shown = ", ".join(f"{part} {value:,.3g}" for part, value in found["parts_ms"].items())
+        lines.append(f"- parts of `eager`, in ms: {shown}")
+    if not memory:
+        memory = [
+            f"{found['process_peak_memory_gb']:.3g}, the process's, with the weights once for each mode"
+        ]
+    lines.append(f"- peak memory in GB: {', '.join(memory)}")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
