@@ -5,8 +5,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
+from focusvla.config import InferenceConfig
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.data.memory import random_source
 from focusvla.errors import CheckpointError, ConfigurationError
@@ -62,6 +64,42 @@ def test_the_answer_is_a_chunk_in_physical_units(run):
     expected = (normalized + 1) / 2 * (high - low) + low
     np.testing.assert_allclose(chunk[:, :6], expected[:, :6], atol=1e-5)
     np.testing.assert_allclose(chunk[:, 6], normalized[:, 6], atol=1e-6)
+
+
+def varied_observations() -> list[Observation]:
+    rng = np.random.default_rng(0)
+    return [
+        observation(
+            images={name: rng.integers(0, 256, (32, 32, 3), np.uint8) for name in ("image", "image2")},
+            instruction=instruction,
+        )
+        for instruction in ("lift the cup", "push", "push the bowl behind the cup")
+    ]
+
+
+def test_a_prepared_policy_answers_as_before(run):
+    plain, prepared = load_policy(run), load_policy(run).prepare(InferenceConfig())
+    assert prepared.dtype == torch.float32  # on a CPU
+    for asked in (varied_observations(), varied_observations()[:1]):
+        np.testing.assert_allclose(prepared.infer_batch(asked), plain.infer_batch(asked), atol=1e-5)
+    with pytest.raises(ConfigurationError, match=r"observation\.images: expected camera 'image2', got image"):
+        prepared.infer(observation(images={"image": np.zeros((32, 32, 3), np.uint8)}))
+
+
+def test_a_policy_can_be_told_to_compute_in_bfloat16(run):
+    plain, rounded = load_policy(run), load_policy(run).prepare(InferenceConfig(precision="bfloat16"))
+    assert rounded.dtype == torch.bfloat16
+    expected, answers = (policy.infer_batch(varied_observations()) for policy in (plain, rounded))
+    assert not np.array_equal(answers, expected)
+    np.testing.assert_allclose(answers, expected, atol=0.1)
+
+
+def test_only_a_large_policy_has_several_threads(run, monkeypatch):
+    policy = load_policy(run)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2})
+    assert policy.num_fitting_threads == 1
+    monkeypatch.setattr("focusvla.policy.MIN_WEIGHTS_FOR_THREADS", 1000)
+    assert policy.num_fitting_threads == 3
 
 
 def test_a_policy_sees_pictures_of_another_size_as_they_were_trained_on(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from focusvla.model.prompt import PromptTokenizer
 from focusvla.model.weights import load_tokenizer
 from focusvla.types import ModelInputs
 from focusvla_client import Camera, Observation, Spec
+
+MIN_WEIGHTS_FOR_THREADS = 50_000_000
 
 
 class FocusVLAPolicy:
@@ -65,6 +68,13 @@ class FocusVLAPolicy:
     def dtype(self) -> torch.dtype:
         """Of the weights and what is computed with them."""
         return self.model.action_queries.dtype
+
+    @property
+    def num_fitting_threads(self) -> int:
+        """Of a CPU, for one answer: all cores' for a large model, one for a small one, whose operations are so short that
+        several threads mostly wait for each other."""
+        num_weights = sum(parameter.numel() for parameter in self.model.parameters())
+        return len(os.sched_getaffinity(0)) if num_weights > MIN_WEIGHTS_FOR_THREADS else 1
 
     @property
     def cameras(self) -> Sequence[str]:

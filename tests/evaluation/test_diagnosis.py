@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from focusvla.config import EvaluationConfig
+from focusvla.config import EvaluationConfig, InferenceConfig
 from focusvla.data.memory import random_source
 from focusvla.data.samples import build_samples
 from focusvla.errors import ConfigurationError, DataError
@@ -131,6 +131,19 @@ def test_pictures_come_from_the_next_episode_with_the_same_instruction():
     owners = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
     # Episodes 0 and 2 share an instruction; 1 has no other and takes the next at all.
     assert samples_of_others(samples, owners).tolist() == [5, 6, 7, 5, 6, 0, 1, 2, 2]
+
+
+def test_results_of_another_precision_are_told_apart(run):
+    identities = [
+        CheckpointPolicy(
+            run / "checkpoints" / "step-00000002", "cpu", inference=InferenceConfig(precision=precision)
+        )
+        .traits()
+        .identity
+        for precision in ("auto", "float32", "bfloat16")
+    ]
+    assert identities[0] == identities[1]
+    assert identities[2] == f"{identities[0]}-bfloat16"
 
 
 def test_a_batch_of_several_conditions_is_answered_as_each_alone(run):

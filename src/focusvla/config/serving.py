@@ -20,8 +20,9 @@ class ServingConfig:
     """How it runs there."""
     statistics: str | None = None
     """Of a policy that was trained on a mixture: the part whose robot is served."""
-    threads: int = 1
-    """Threads of the CPU for one inference. More help a large policy only, and where nothing else runs."""
+    threads: int = 0
+    """Threads of the CPU for one inference. 0: one for a small policy, where several mostly wait for each other, and long
+    where anything else runs; as many as there are cores for a large one."""
     parts: int = 0
     """Parts of a batch computed side by side, each by `threads`. 0: as many as a CPU has cores for, 1 elsewhere."""
     max_batch: int = 16
@@ -44,7 +45,6 @@ class ServingConfig:
     def __post_init__(self):
         _require(0 <= self.port <= 65535, "port", "0..65535", self.port)
         for field in (
-            "threads",
             "max_batch",
             "max_queue",
             "max_connections",
@@ -54,5 +54,5 @@ class ServingConfig:
             "drain_seconds",
         ):
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
-        for field in ("parts", "max_batch_wait_seconds"):
+        for field in ("threads", "parts", "max_batch_wait_seconds"):
             _require(getattr(self, field) >= 0, field, "0 or more", getattr(self, field))

@@ -13,6 +13,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from operator import attrgetter
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +55,10 @@ class InferenceModel:
         self._has_fixed_shapes = compiled or graphs
         self._records_graphs = graphs and self._device.type == "cuda"
         self._graphs: dict[tuple[torch.Size, ...], CapturedGraph] = {}
+        # One memory for all graphs: they run one after the other, and an output is copied before the next.
+        self._pool = torch.cuda.graph_pool_handle() if self._records_graphs else None
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
+        self._last: tuple[tuple[str, ...], Prompt] | None = None
         self._tapped = [*model.policy_head.modules()]
 
     @property
@@ -74,7 +78,7 @@ class InferenceModel:
             ConfigurationError: as the model.
         """
         rows = len(instructions)
-        prompt = self._join([self._prompt(each) for each in instructions])
+        prompt = self._joined(tuple(instructions))
         if any(map(attrgetter("_forward_hooks"), self._tapped)) or any(
             map(attrgetter("_forward_pre_hooks"), self._tapped)
         ):
@@ -94,7 +98,7 @@ class InferenceModel:
         shapes = tuple(each.shape for each in inputs)
         if shapes not in self._graphs:
             try:
-                self._graphs[shapes] = CapturedGraph(self._predict, inputs)
+                self._graphs[shapes] = CapturedGraph(self._predict, inputs, self._pool)
             except RuntimeError:
                 _log.exception("no CUDA graph could be recorded; inference goes on without one, and slower")
                 self._records_graphs = False
@@ -117,6 +121,13 @@ class InferenceModel:
             self._prompts[instruction] = prompt
         return prompt
 
+    def _joined(self, instructions: tuple[str, ...]) -> Prompt:
+        last = self._last
+        if last is None or last[0] != instructions:
+            last = instructions, self._join([self._prompt(each) for each in instructions])
+            self._last = last
+        return last[1]
+
     def _join(self, prompts: Sequence[Prompt]) -> Prompt:
         length = max(prompt.after.shape[1] for prompt in prompts)
         if self._has_fixed_shapes:
@@ -131,8 +142,8 @@ class InferenceModel:
 class CapturedGraph:
     """A function's work on a GPU, recorded for inputs of one shape and replayed at once."""
 
-    def __init__(self, function: _Forward, inputs: Sequence[Tensor]):
-        """Run `function` some times, then record it.
+    def __init__(self, function: _Forward, inputs: Sequence[Tensor], pool: Any = None):
+        """Run `function` some times, then record it, with its memory in `pool`.
 
         Raises:
             RuntimeError: it waits for the device, or does something else that cannot be recorded.
@@ -145,7 +156,7 @@ class CapturedGraph:
                 function(*self._inputs)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._output = function(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ are closed with 1001, and the process ends.
 """
 
 import asyncio
+import dataclasses
 import logging
 import os
 import signal
@@ -47,8 +48,9 @@ def serve(checkpoint: Path, config: ServingConfig, on_ready: Callable[[str], Non
     """
     keys = Keys.from_environment()
     require_safe_address(config.host, keys)
-    torch.set_num_threads(config.threads)
     policy = load_policy(checkpoint, config.device, config.statistics).prepare(config.inference)
+    config = dataclasses.replace(config, threads=config.threads or policy.num_fitting_threads)
+    torch.set_num_threads(config.threads)
     return asyncio.run(_serve_until_signal(policy, config, keys, on_ready))
 
 
@@ -122,7 +124,8 @@ async def serve_policy(
 
 def _num_parts(config: ServingConfig) -> int:
     """As many as there are cores for on a CPU."""
-    return max(1, len(os.sched_getaffinity(0)) // config.threads) if config.device == "cpu" else 1
+    num_cores = len(os.sched_getaffinity(0))
+    return max(1, num_cores // max(1, config.threads)) if config.device == "cpu" else 1
 
 
 def _sizes_to_warm_up(config: ServingConfig) -> Sequence[int]:
