@@ -8,14 +8,15 @@ A preset with random weights is run in several ways, which take turns, call by c
     graph            prepared, one CUDA graph (GPU only); `compiled graph`: both
     reference        what VLA-Adapter executes (`reference_path.py`), with the same weights (DINOv2 and SigLIP only)
 
-First each answers other observations, and its actions must be those of the plain policy in float32: to 1e-3 of their
-deviation in float32, to a quarter of it on average in bfloat16, where a patch more or less among the best K changes an
-answer. Then it is timed, everything included: resizing, upload, normalization. The floor is the larger of two times: the
-model's operations at the rate of this machine's own matrix product, and its weights at the rate of its own copy.
+First each answers other observations, and its actions must be those of the plain policy in float32: on average to 1e-3
+of their deviation in float32 and to a quarter of it in bfloat16. (Rounding also decides which of two equally good patches
+is the last of the best K.) Then it is timed, everything included: resizing, upload, normalization. The floor is the
+larger of two times: the model's operations at the rate of this machine's own matrix product, and its weights at the rate
+of its own copy.
 
-    python benchmarks/latency.py [--presets mini paper] [--device cpu] [--precisions float32 bfloat16] [--threads 2]
-                                 [--modes plain eager compiled reference] [--batch 1] [--calls 100] [--warm-up 10]
-                                 [--write] [--quick]
+    python benchmarks/latency.py [--presets mini paper] [--device cpu] [--precisions float32 bfloat16] [--threads 1]
+                                 [--modes plain eager compiled reference] [--batch 1] [--calls 100] [--seconds 120]
+                                 [--warm-up 3] [--write] [--quick]
 
 A JSON line for each preset and precision, in a process of its own: under `modes` each one's `median_ms`, `p10_ms`,
 `p90_ms`, `p99_ms`, `difference` and, on a GPU, `peak_memory_gb`; `median_ms` of the fastest, `floor_ms`, `times_floor`,
@@ -25,6 +26,7 @@ A JSON line for each preset and precision, in a process of its own: under `modes
 import argparse
 import datetime
 import json
+import os
 import shlex
 import statistics
 import subprocess
@@ -53,6 +55,7 @@ from focusvla.versions import versions
 
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 NUM_CHECKED = 3
+MIN_CALLS = 5
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -76,7 +79,7 @@ def main() -> None:
             print(lines[-1], flush=True)
     if arguments.write:
         figures = [json.loads(line) for line in lines]
-        hardware = f"{torch.get_num_threads()}cores" if arguments.device == "cpu" else figures[0]["device"]
+        hardware = f"{os.cpu_count()}cores" if arguments.device == "cpu" else figures[0]["device"]
         file = RESULTS / f"latency_{hardware.replace(' ', '_')}_{datetime.date.today()}.md"
         file.write_text(
             page(figures, shlex.join(["python", "benchmarks/latency.py", *sys.argv[1:]])), "utf-8"
@@ -94,9 +97,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--precisions", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
     parser.add_argument("--modes", nargs="+", choices=["plain", *MODES, "reference"])
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0: as `focusvla serve` chooses")
     parser.add_argument("--calls", type=int, default=100)
-    parser.add_argument("--warm-up", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=120.0, help="for all calls; 5 are made in any case")
+    parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--quick", action="store_true", help="two calls")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
@@ -109,11 +113,11 @@ def parsed() -> argparse.Namespace:
 @torch.inference_mode()
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """One preset's figures."""
-    torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
     dtype = torch.bfloat16 if arguments.precisions[0] == "bfloat16" else torch.float32
     experiment = sized(name)
     policy = build(experiment, device)
+    torch.set_num_threads(arguments.threads or policy.num_fitting_threads)
     rng = np.random.default_rng(0)
     questions = [[observe(policy, rng) for _ in range(arguments.batch)] for _ in range(NUM_CHECKED)]
     expected = np.stack([policy.infer_batch(question) for question in questions])
@@ -132,7 +136,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         prepared, acts[mode] = contender(policy, mode)
         answers = np.stack([acts[mode](question) for question in questions])
         figures[mode] = {"first_answers_seconds": time.perf_counter() - began}
-        figures[mode]["difference"] = difference(answers, expected, dtype)
+        figures[mode]["difference"] = difference(answers, expected)
         if not figures[mode]["difference"] <= TOLERANCES[dtype]:
             raise SystemExit(
                 f"{name}, {mode}: actions differ by {figures[mode]['difference']:.3g} of their deviation"
@@ -141,7 +145,10 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         if device.type == "cuda":
             figures[mode]["peak_memory_gb"] = peak_of(acts[mode], questions[0], prepared or policy) / 1e9
     seconds: dict[str, list[float]] = {mode: [] for mode in modes}
+    ends = time.perf_counter() + arguments.seconds
     for call in range(arguments.warm_up + arguments.calls):
+        if call >= arguments.warm_up + MIN_CALLS and time.perf_counter() > ends:
+            break
         question = [observe(policy, rng) for _ in range(arguments.batch)]
         for mode in modes:
             took = timed(acts[mode], question, device)
@@ -171,7 +178,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "matrix_teraflops": rounded(rate / 1e12),
         "copied_gb_per_second": rounded(bandwidth / 1e9),
         "process_peak_memory_gb": rounded(peak_memory(torch.device("cpu")) / 1e9),
-        "calls": arguments.calls,
+        "calls": len(seconds[fastest]),
         "device": device_name(device),
         "versions": versions(),
     }
@@ -182,10 +189,9 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def difference(answers: np.ndarray, expected: np.ndarray, dtype: torch.dtype) -> float:
-    """As a share of the expected actions' deviation: the greatest in float32, the mean in bfloat16."""
-    apart = np.abs(answers - expected) / expected.std(axis=(0, 1, 2))
-    return float(apart.max() if dtype == torch.float32 else apart.mean())
+def difference(answers: np.ndarray, expected: np.ndarray) -> float:
+    """The mean, as a share of the expected actions' deviation."""
+    return float((np.abs(answers - expected) / expected.std(axis=(0, 1, 2))).mean())
 
 
 def timed(act: Act, question: list, device: torch.device) -> float:
@@ -237,6 +243,11 @@ def parts(
         taken.setdefault(part, []).append(1e3 * (time.perf_counter() - began))
 
     given: list[Any] = []
+
+    def keep(module: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        given.append((list(arguments[0]), *arguments[1:]))  # states are computed as they are asked for, once
+        return given[-1]
+
     for _ in range(calls):
         observation = observe(policy, rng)
         with clock("all"):
@@ -246,13 +257,11 @@ def parts(
         with clock("vision"):
             if inputs.images is not None and model.vision_encoder is not None:
                 model.encode_images(inputs.images)
-        hook = model.policy_head.register_forward_pre_hook(lambda module, args: given.append(args))
+        hook = model.policy_head.register_forward_pre_hook(keep)
         policy.infer(observation)
         hook.remove()
-        states, *others = given.pop()
-        states = list(states)
         with clock("policy"):
-            actions = model.policy_head(states, *others)
+            actions = model.policy_head(*given.pop())
         with clock("postprocessing"):
             policy.unnormalized(actions)
     medians = {part: statistics.median(values) for part, values in taken.items()}
@@ -266,12 +275,12 @@ def page(figures: list[dict[str, Any]], command: str) -> str:
     first = figures[0]
     packages = first["versions"]
     lines = [
-        f"# Latency of an inference, {first['device']}, {datetime.date.today()}",
+        f"# Latency of an inference, {first['device'].partition(',')[0]}, {datetime.date.today()}",
         "",
         f"    {command}",
         "",
         f"Random weights, two cameras, a prompt of {NUM_TOKENS} tokens with `paper`; from the observation to actions in",
-        f"physical units; {first['calls']} calls of each, in turns. Modes and differences: `benchmarks/latency.py`.",
+        "physical units. Modes and differences: `benchmarks/latency.py`.",
         f"torch {packages['torch']}, transformers {packages['transformers']}, Python {packages['python']}, commit "
         f"{(packages['commit'] or '')[:7]}.",
     ]
@@ -284,6 +293,8 @@ def section(found: dict[str, Any]) -> list[str]:
     """One preset's in one precision."""
     lines = [
         f"## `{found['preset']}`, {found['precision']}, batch {found['batch']}",
+        "",
+        f"{found['device']}; {found['calls']} calls of each mode, in turns.",
         "",
         "| mode | median | p10 | p90 | p99 | difference | first answers |",
         "|---|---|---|---|---|---|---|",
