@@ -107,11 +107,12 @@ def draw(found: dict[str, Any], file: Path) -> None:
     figure, panels = plt.subplots(1, len(LABELS), figsize=(13, 3.2), layout="constrained")
     for panel, (thing, label) in zip(panels, LABELS.items(), strict=True):
         values = [each["value"] for each in found[thing]]
-        panel.plot(values, [each["median_ms"] for each in found[thing]], "o-", color="#1b6ca8")
+        times = [each["median_ms"] for each in found[thing]]
+        panel.plot(values, times, "o-", color="#1b6ca8")
         panel.set(xlabel=label, ylabel="ms" if thing == "cameras" else None, xticks=values)
         panel.spines[["top", "right"]].set_visible(False)
         if thing != "batch":
-            panel.set_ylim(0, None)
+            panel.set_ylim(0, 1.15 * max(times))
     batch = panels[-1]
     batch.set(xscale="log", yscale="log")
     batch.set_xticks(
@@ -119,13 +120,9 @@ def draw(found: dict[str, Any], file: Path) -> None:
     )
     batch.minorticks_off()
     throughput = batch.twinx()
-    throughput.plot(
-        [each["value"] for each in found["batch"]],
-        [each["per_second"] for each in found["batch"]],
-        "s--",
-        color="#c0572a",
-    )
-    throughput.set(ylim=(0, None))
+    rates = [each["per_second"] for each in found["batch"]]
+    throughput.plot([each["value"] for each in found["batch"]], rates, "s--", color="#c0572a")
+    throughput.set_ylim(0, 1.15 * max(rates))
     throughput.set_ylabel("observations a second (dashed)", color="#c0572a")
     figure.suptitle(f"{found['preset']}, {found['precision']}, {found['device']}", fontsize=10)
     figure.savefig(file, dpi=120)

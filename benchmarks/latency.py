@@ -185,7 +185,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     if "reference" in figures:
         found["speedup_over_reference_path"] = rounded(figures["reference"]["median_ms"] / own[fastest])
     if eager is not None:
-        found["parts_ms"] = parts(eager, min(20, arguments.calls), rng, device)
+        found["parts_ms"] = parts(eager, min(20, len(seconds[fastest]) // 2), rng, device)
     return found
 
 

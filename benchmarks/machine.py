@@ -39,7 +39,7 @@ def device_name(device: torch.device) -> str:
     """What was measured on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s)"
 
 
 def rounded(value: float) -> float:

@@ -94,6 +94,12 @@ def test_a_policy_can_be_told_to_compute_in_bfloat16(run):
     np.testing.assert_allclose(answers, expected, atol=0.1)
 
 
+def test_without_a_compiler_compiling_is_refused(run, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigurationError, match=r"inference\.compiled: expected a C\+\+ compiler"):
+        load_policy(run).prepare(InferenceConfig(compiled=True))
+
+
 def test_only_a_large_policy_has_several_threads(run, monkeypatch):
     policy = load_policy(run)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2})

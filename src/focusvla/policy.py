@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,16 @@ class FocusVLAPolicy:
 
         Returns:
             This policy.
+
+        Raises:
+            ConfigurationError: layers are to be compiled and there is no compiler.
         """
         device = self.model.feature_mean.device.type
+        if config.compiled and device == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+            raise ConfigurationError(
+                "inference.compiled: expected a C++ compiler on the PATH, or named by CXX, got none. Install g++, or do "
+                "without."
+            )
         precision = config.precision
         if precision == "auto":
             precision = "float32" if device == "cpu" else self.experiment.training.precision
