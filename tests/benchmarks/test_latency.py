@@ -35,7 +35,7 @@ def test_a_policy_is_timed_beside_the_reference():
     assert "| reference |" in shown
 
 
-def test_actions_that_are_not_the_plain_policys_are_far_from_them():
+def test_other_actions_are_far_from_those_that_were_expected():
     expected = np.random.default_rng(0).standard_normal((3, 1, 8, 7))
     difference = script("latency").difference
     assert difference(expected, expected) == 0
