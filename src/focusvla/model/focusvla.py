@@ -123,7 +123,7 @@ class FocusVLA(nn.Module):
         """As the forward pass, for a prompt that was read before."""
         self._check_state(state)
         dtype = self.action_queries.dtype
-        features = self._standardized_features(images, features, len(state)).to(dtype)
+        features = self._standardized_features(images, features, state.shape[0]).to(dtype)
         vision = self.projector(features)
         if self.vision_position is not None:
             vision = vision + self.vision_position
