@@ -114,6 +114,8 @@ def parsed() -> argparse.Namespace:
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """One preset's figures."""
     device = torch.device(arguments.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     dtype = torch.bfloat16 if arguments.precisions[0] == "bfloat16" else torch.float32
     experiment = sized(name)
     policy = build(experiment, device)
@@ -132,8 +134,12 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     figures: dict[str, dict[str, float]] = {}
     eager: FocusVLAPolicy | None = None
     for mode in modes:
+        before = 0
         began = time.perf_counter()
         prepared, acts[mode] = contender(policy, mode)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            before = torch.cuda.memory_allocated(device)
         answers = np.stack([acts[mode](question) for question in questions])
         figures[mode] = {"first_answers_seconds": time.perf_counter() - began}
         figures[mode]["difference"] = difference(answers, expected)
@@ -143,7 +149,10 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             )
         eager = prepared if mode == "eager" else eager
         if device.type == "cuda":
-            figures[mode]["peak_memory_gb"] = peak_of(acts[mode], questions[0], prepared or policy) / 1e9
+            beside = torch.cuda.max_memory_allocated(device) - before
+            figures[mode]["peak_memory_gb"] = (weights_of(prepared or policy) + beside) / 1e9
+            if "graph" in mode and not (prepared and prepared.replays_graphs):
+                raise SystemExit(f"{name}, {mode}: no graph was recorded; the log above says why")
     seconds: dict[str, list[float]] = {mode: [] for mode in modes}
     ends = time.perf_counter() + arguments.seconds
     for call in range(arguments.warm_up + arguments.calls):
@@ -208,17 +217,13 @@ def timed(act: Act, question: list, device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def peak_of(act: Act, question: list, policy: FocusVLAPolicy) -> float:
-    """Bytes of the policy's weights and of what an answer needs beside them."""
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    act(question)
+def weights_of(policy: FocusVLAPolicy) -> int:
+    """Bytes."""
     tensors = [*policy.model.parameters(), *policy.model.buffers()]
     packed = policy.model.language_model.packed
     if packed is not None:
         tensors += [each for layer in packed.layers for each in layer if isinstance(each, torch.Tensor)]
-    weights = sum({each.data_ptr(): each.nbytes for each in tensors}.values())
-    return torch.cuda.max_memory_allocated() - before + weights
+    return sum({each.data_ptr(): each.nbytes for each in tensors}.values())
 
 
 def work(experiment: Any) -> tuple[float, float]:

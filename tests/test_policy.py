@@ -94,6 +94,13 @@ def test_a_policy_can_be_told_to_compute_in_bfloat16(run):
     np.testing.assert_allclose(answers, expected, atol=0.1)
 
 
+def test_a_policy_is_prepared_once(run):
+    policy = load_policy(run).prepare(InferenceConfig())
+    assert not policy.replays_graphs  # on a CPU
+    with pytest.raises(ConfigurationError, match="prepare: expected a policy that was not prepared before"):
+        policy.prepare(InferenceConfig())
+
+
 def test_without_a_compiler_compiling_is_refused(run, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ConfigurationError, match=r"inference\.compiled: expected a C\+\+ compiler"):

@@ -56,10 +56,16 @@ class FocusVLAPolicy:
             This policy.
 
         Raises:
-            ConfigurationError: layers are to be compiled and there is no compiler.
+            ConfigurationError: it was prepared before, or layers are to be compiled and there is no compiler.
         """
+        if self._prepared is not None:
+            raise ConfigurationError("prepare: expected a policy that was not prepared before. Load it anew.")
         device = self.model.feature_mean.device.type
-        if config.compiled and device == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        if (
+            config.compiled
+            and device == "cpu"
+            and shutil.which(os.environ.get("CXX", "g++").split()[0]) is None
+        ):
             raise ConfigurationError(
                 "inference.compiled: expected a C++ compiler on the PATH, or named by CXX, got none. Install g++, or do "
                 "without."
@@ -77,6 +83,11 @@ class FocusVLAPolicy:
     def dtype(self) -> torch.dtype:
         """Of the weights and what is computed with them."""
         return self.model.action_queries.dtype
+
+    @property
+    def replays_graphs(self) -> bool:
+        """Whether it is prepared and CUDA graphs of it could be recorded so far."""
+        return self._prepared is not None and self._prepared.records_graphs
 
     @property
     def num_fitting_threads(self) -> int:

@@ -57,12 +57,12 @@ class _RMSNorm(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, inverse = ctx.saved_tensors
         gradient = gradients[0]
-        product = rearrange(gradient * x, "B N D -> (B N) D")
+        product = rearrange(gradient * x, "B N D -> (B N) D").to(inverse.dtype)
         weight_gradient = inverse.flatten() @ product
         # The norm's own derivative: each row loses its component along x.
-        along = (product @ weight).view_as(inverse) * inverse.pow(3).div_(-x.shape[-1])
-        x_gradient = (gradient * weight).mul_(inverse).addcmul_(x, along)
-        return x_gradient, weight_gradient, None
+        along = (product @ weight.to(inverse.dtype)).view_as(inverse) * inverse.pow(3).div_(-x.shape[-1])
+        x_gradient = (gradient * weight).mul_(inverse).addcmul_(x, along.to(x.dtype))
+        return x_gradient, weight_gradient.to(weight.dtype), None
 
 
 class _GatedSiLU(torch.autograd.Function):

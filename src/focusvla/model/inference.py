@@ -10,6 +10,7 @@ call it.
 
 import contextlib
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -27,6 +28,8 @@ from focusvla.model.vision_transformer import DinoSiglipEncoder
 MAX_KEPT_PROMPTS = 256
 TOKENS_STEP = 16
 """Where shapes are fixed, a prompt is padded to a multiple of so many positions, so that few shapes serve all."""
+MAX_GRAPHS = 64
+"""Each keeps memory. Shapes beyond are computed without one."""
 PASSES_BEFORE_CAPTURE = 3
 """Kernels are chosen and memory is reserved in the first ones."""
 
@@ -35,10 +38,10 @@ _Forward = Callable[..., Tensor]
 
 
 class InferenceModel:
-    """Answers as `model` does, up to rounding. Calls from several threads are fine on a CPU; elsewhere one at a time."""
+    """Answers as `model` does, up to rounding. Several threads may call it."""
 
     def __init__(self, model: FocusVLA, *, dtype: torch.dtype, compiled: bool, graphs: bool):
-        """Take over `model`, where it lies: from now on it neither learns nor is saved."""
+        """Take over `model`, where it lies: from now on it neither learns nor is saved nor moved."""
         self.model = model
         merge_adapters(model)
         model.requires_grad_(False).eval()
@@ -53,10 +56,12 @@ class InferenceModel:
             for module in [*model.blocks(), *whole]:
                 module.compile()
         self._has_fixed_shapes = compiled or graphs
-        self._records_graphs = graphs and self._device.type == "cuda"
+        self.records_graphs = graphs and self._device.type == "cuda"
         self._graphs: dict[tuple[torch.Size, ...], CapturedGraph] = {}
         # One memory for all graphs: they run one after the other, and an output is copied before the next.
-        self._pool = torch.cuda.graph_pool_handle() if self._records_graphs else None
+        self._pool = torch.cuda.graph_pool_handle() if self.records_graphs else None
+        self._capture_stream = torch.cuda.Stream(self._device) if self.records_graphs else None
+        self._one_at_a_time = threading.Lock()
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
         self._last: tuple[tuple[str, ...], Prompt] | None = None
         self._tapped = [*model.policy_head.modules()]
@@ -92,19 +97,34 @@ class InferenceModel:
         return self._run(*inputs)[:rows]
 
     def _run(self, images: Tensor | None, *others: Tensor) -> Float[Tensor, "batch chunk action"]:
-        if not self._records_graphs or images is None:
+        if not self.records_graphs or images is None:
             return self._predict(images, *others)
         inputs = (images, *others)
         shapes = tuple(each.shape for each in inputs)
-        if shapes not in self._graphs:
-            try:
-                self._graphs[shapes] = CapturedGraph(self._predict, inputs, self._pool)
-            except RuntimeError:
-                _log.exception("no CUDA graph could be recorded; inference goes on without one, and slower")
-                self._records_graphs = False
-                torch.cuda.synchronize(self._device)
+        with self._one_at_a_time, torch.cuda.device(self._device):
+            is_new = shapes not in self._graphs
+            if is_new and (len(self._graphs) >= MAX_GRAPHS or not self._record(shapes, inputs)):
                 return self._predict(*inputs)
-        return self._graphs[shapes](*inputs)
+            return self._graphs[shapes](*inputs)
+
+    def _record(self, shapes: tuple[torch.Size, ...], inputs: Sequence[Tensor]) -> bool:
+        stream = self._capture_stream
+        assert stream is not None
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(PASSES_BEFORE_CAPTURE):
+                self._predict(*inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        try:
+            with torch.cuda.stream(torch.cuda.current_stream()):  # comes back to it, however the capture ends
+                self._graphs[shapes] = CapturedGraph(self._predict, inputs, stream, self._pool)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            _log.exception("no CUDA graph could be recorded; inference goes on without one, and slower")
+            self.records_graphs = False
+            torch.cuda.synchronize(self._device)
+        return self.records_graphs
 
     def _predict(
         self, images: Tensor | None, state: Tensor, before: Tensor, after: Tensor, first_query: Tensor
@@ -142,21 +162,15 @@ class InferenceModel:
 class CapturedGraph:
     """A function's work on a GPU, recorded for inputs of one shape and replayed at once."""
 
-    def __init__(self, function: _Forward, inputs: Sequence[Tensor], pool: Any = None):
-        """Run `function` some times, then record it, with its memory in `pool`.
+    def __init__(self, function: _Forward, inputs: Sequence[Tensor], stream: torch.cuda.Stream, pool: Any):
+        """Record `function`, which has run before, on `stream` and with its memory in `pool`.
 
         Raises:
             RuntimeError: it waits for the device, or does something else that cannot be recorded.
         """
         self._inputs = [each.clone() for each in inputs]
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(PASSES_BEFORE_CAPTURE):
-                function(*self._inputs)
-        torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             self._output = function(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor:

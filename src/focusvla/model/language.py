@@ -24,6 +24,8 @@ PADDING_ID = 0
 UNKNOWN_ID = 1
 NUM_SPECIAL_IDS = 2
 
+MAX_COMPILED_SHAPES = 64
+
 _BEHIND_ALL = 2**32
 
 
@@ -183,6 +185,9 @@ class PackedLayers:
 
     def compile(self) -> None:
         """Run layers compiled: once for each shape of their input, not for each layer."""
+        # Batches of five sizes and prompts of several lengths are more shapes than torch would compile by itself.
+        limit = torch._dynamo.config.cache_size_limit
+        torch._dynamo.config.cache_size_limit = max(limit, MAX_COMPILED_SHAPES)
         self.run = torch.compile(run_layer, dynamic=False)
 
     def turns(self, num_tokens: int) -> Float[Tensor, "tokens 1 half_width pair"]:

@@ -147,7 +147,8 @@ class PolicyHead(nn.Module):
             latent = self.latent(proprioception)
         raw = self._raw_values(features) if self.reads_features else None
         beside = SideStream(features.device)
-        kept = []  # until both streams meet: what one has read must not be overwritten by the other
+        # Until both streams meet, what one of them reads must not be overwritten by the other.
+        kept: list[object] = [latent]
         for layer, (block, (vision_states, query_states)) in enumerate(
             zip(self.blocks, states, strict=False)
         ):

@@ -1,5 +1,6 @@
 """Work that an accelerator may do beside other work."""
 
+from functools import cache
 from types import TracebackType
 
 import torch
@@ -14,7 +15,7 @@ class SideStream:
 
     def __init__(self, device: torch.device):
         is_captured = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-        self._stream = torch.cuda.Stream(device) if is_captured else None
+        self._stream = _second_stream(device) if is_captured else None
         self._inside: torch.cuda.StreamContext | None = None
 
     def __enter__(self) -> None:
@@ -37,3 +38,9 @@ class SideStream:
         """What follows waits for the work beside."""
         if self._stream is not None:
             torch.cuda.current_stream().wait_stream(self._stream)
+
+
+@cache
+def _second_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for a device: each keeps memory of its own."""
+    return torch.cuda.Stream(device)

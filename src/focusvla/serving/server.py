@@ -48,9 +48,10 @@ def serve(checkpoint: Path, config: ServingConfig, on_ready: Callable[[str], Non
     """
     keys = Keys.from_environment()
     require_safe_address(config.host, keys)
-    policy = load_policy(checkpoint, config.device, config.statistics).prepare(config.inference)
+    policy = load_policy(checkpoint, config.device, config.statistics)
     config = dataclasses.replace(config, threads=config.threads or policy.num_fitting_threads)
     torch.set_num_threads(config.threads)
+    policy.prepare(config.inference)
     return asyncio.run(_serve_until_signal(policy, config, keys, on_ready))
 
 

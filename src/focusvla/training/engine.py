@@ -85,12 +85,12 @@ class Engine:
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.to(torch.bfloat16)
         blocks = model.blocks()
+        if self._execution.compiled:  # before recomputation, inside which nothing would be
+            for block in blocks:
+                block.forward = torch.compile(block.forward)
         if self._execution.gradient_checkpointing:
             for block in blocks:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-        if self._execution.compiled:
-            for block in blocks:
-                block.compile()
         if self.num_processes == 1:
             return model
         if self._execution.parallelism == "ddp":
