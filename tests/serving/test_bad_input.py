@@ -30,6 +30,7 @@ def nested(depth: int):
     return value
 
 
+PACKABLE_INTEGERS = st.integers(-(2**63), 2**64 - 1)
 SHAPES = st.lists(st.integers(0, 40), max_size=4).map(tuple)
 DTYPES = st.sampled_from(["u1", "i4", "f2", "f4", "f8", "?"])
 ARRAYS = st.builds(lambda shape, dtype: np.zeros(shape, dtype), SHAPES, DTYPES)
@@ -67,7 +68,7 @@ def bad_requests(draw):
         message["state"] = draw(BAD_STATES)
     elif field == "prompt":
         message["prompt"] = draw(
-            st.one_of(st.none(), st.integers(), st.just(""), st.just("a" * 1001), ARRAYS)
+            st.one_of(st.none(), PACKABLE_INTEGERS, st.just(""), st.just("a" * 1001), ARRAYS)
         )
     elif field == "request_id":
         message["request_id"] = draw(BAD_MARKS)
