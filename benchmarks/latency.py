@@ -70,11 +70,10 @@ def main() -> None:
         for precision in arguments.precisions:
             chosen = ["--alone", "--presets", name, "--precisions", precision]
             run = subprocess.run(
-                [sys.executable, __file__, *sys.argv[1:], *chosen],
-                check=True,
-                stdout=subprocess.PIPE,
-                text=True,
+                [sys.executable, __file__, *sys.argv[1:], *chosen], stdout=subprocess.PIPE, text=True
             )
+            if run.returncode:  # it has said why
+                sys.exit(run.returncode)
             lines.append(run.stdout.splitlines()[-1])
             print(lines[-1], flush=True)
     if arguments.write:
@@ -130,6 +129,10 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     modes = [
         each for each in modes if each != "reference" or (has_reference(policy) and arguments.batch == 1)
     ]
+    if not set(modes) - {"reference"}:
+        raise SystemExit(
+            f"--modes: expected one of ours to time, got {' '.join(modes) or 'none that applies'}"
+        )
     acts: dict[str, Act] = {}
     figures: dict[str, dict[str, float]] = {}
     eager: FocusVLAPolicy | None = None
@@ -151,8 +154,10 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         if device.type == "cuda":
             beside = torch.cuda.max_memory_allocated(device) - before
             figures[mode]["peak_memory_gb"] = (weights_of(prepared or policy) + beside) / 1e9
-            if "graph" in mode and not (prepared and prepared.replays_graphs):
-                raise SystemExit(f"{name}, {mode}: no graph was recorded; the log above says why")
+        if "graph" in mode and not (prepared and prepared.replays_graphs):
+            raise SystemExit(
+                f"{name}, {mode}: no CUDA graph was recorded on {device}; if it is a GPU, the log says why"
+            )
     seconds: dict[str, list[float]] = {mode: [] for mode in modes}
     ends = time.perf_counter() + arguments.seconds
     for call in range(arguments.warm_up + arguments.calls):
@@ -194,7 +199,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     if "reference" in figures:
         found["speedup_over_reference_path"] = rounded(figures["reference"]["median_ms"] / own[fastest])
     if eager is not None:
-        found["parts_ms"] = parts(eager, min(20, len(seconds[fastest]) // 2), rng, device)
+        found["parts_ms"] = parts(eager, min(20, -(-len(seconds[fastest]) // 2)), rng, device)
     return found
 
 
