@@ -261,6 +261,35 @@ def write_libero_hdf5(
     return path
 
 
+def write_pushed_demonstrations(folder: Path) -> Path:
+    """Two of LIBERO's original demonstrations, what is played of them: three movements and two pauses, first with the
+    dressing in its basket, then far from it."""
+    import h5py
+
+    from focusvla.simulation.environment import Start
+    from focusvla.simulation.libero import LiberoEnvironment, libero_task
+
+    task = libero_task("libero_object", 2)
+    environment, states = LiberoEnvironment(task, 64), []
+    environment.reset(Start(init_state=0))
+    scene = environment.scene
+    for place in (scene.object_position("basket_1"), scene.object_position("salad_dressing_1")):
+        scene.move_object("salad_dressing_1", place[:2])
+        states.append(np.concatenate([[scene.data.time], scene.data.qpos, scene.data.qvel]))
+    environment.close()
+    actions = np.zeros((5, 7))
+    actions[:, 6] = -1
+    actions[[0, 2, 4], 2] = 0.5
+    folder.mkdir(parents=True)
+    with h5py.File(folder / f"{task.name}_demo.hdf5", "w") as file:
+        problem = json.dumps({"language_instruction": [task.instruction]})
+        file.create_group("data").attrs["problem_info"] = problem
+        for number, state in enumerate(states):
+            file[f"data/demo_{number}/actions"] = actions
+            file[f"data/demo_{number}/states"] = np.repeat(state[None], len(actions), axis=0)
+    return folder
+
+
 def write_robotwin(root: Path, source: EpisodeSource, *, older: bool, standard_colors: bool = False) -> Path:
     """RoboTwin's demonstrations in the older layout or in the newer one."""
     import h5py

@@ -1,20 +1,16 @@
 """What a user sees of LIBERO's original demonstrations that are played again."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from focusvla.cli import main
 from focusvla.data.formats.lerobot_reader import LeRobotSource
-from focusvla.simulation.environment import Start
-from focusvla.simulation.libero import LiberoEnvironment, libero_task
+from written_datasets import write_pushed_demonstrations
 
-h5py = pytest.importorskip("h5py", reason="needs the extra `hdf5`")
+pytest.importorskip("h5py", reason="needs the extra `hdf5`")
 
-FILE = "pick_up_the_salad_dressing_and_place_it_in_the_basket_demo.hdf5"
 FLAGS = ("--suite", "libero_object", "--image-size", "64", "--mesh-cell-meters", "0.008", "--workers", "1")
 
 
@@ -32,31 +28,9 @@ def run(capsys) -> Callable[..., tuple[int, str, str]]:
     return call
 
 
-def _state(environment: LiberoEnvironment) -> np.ndarray:
-    data = environment.scene.data
-    return np.concatenate([[data.time], data.qpos, data.qvel])
-
-
 @pytest.fixture
 def original(tmp_path: Path) -> Path:
-    """Two demonstrations of three movements and two pauses: the dressing in its basket, and far from it."""
-    environment = LiberoEnvironment(libero_task("libero_object", 2), 64)
-    environment.reset(Start(init_state=0))
-    far = _state(environment)
-    environment.scene.move_object("salad_dressing_1", environment.scene.object_position("basket_1")[:2])
-    inside = _state(environment)
-    environment.close()
-    actions = np.zeros((5, 7))
-    actions[:, 6] = -1
-    actions[[0, 2, 4], 2] = 0.5
-    (tmp_path / "original").mkdir()
-    with h5py.File(tmp_path / "original" / FILE, "w") as file:
-        problem = json.dumps({"language_instruction": "pick it up"})
-        file.create_group("data").attrs["problem_info"] = problem
-        for number, state in enumerate((inside, far)):
-            file[f"data/demo_{number}/actions"] = actions
-            file[f"data/demo_{number}/states"] = np.repeat(state[None], len(actions), axis=0)
-    return tmp_path / "original"
+    return write_pushed_demonstrations(tmp_path / "original")
 
 
 @pytest.mark.simulator

@@ -8,6 +8,7 @@ the whole batch counts, and shares need not be equal.
 import atexit
 import hashlib
 import math
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -57,7 +58,7 @@ class Engine:
         self.process: int = self._accelerator.process_index
         self.is_main: bool = self._accelerator.is_main_process
         if self.num_processes > 1:
-            # A process that ends inside its group is now and then aborted: threads of gloo outlive what they use.
+            # A process that ends inside its group is now and then aborted (pytorch/pytorch#190489).
             atexit.register(_leave_group)
 
     def passes(self, batch_size: int) -> int:
@@ -192,6 +193,8 @@ def _flat(values: dict[str, Any], prefix: str = "", text: bool = False) -> dict[
 def _leave_group() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        # Threads of gloo live on, and one that frees the last sum's tensors needs the interpreter, which is about to go.
+        time.sleep(0.2)
 
 
 def _require_installed(tracker: str) -> None:

@@ -1,0 +1,136 @@
+"""Every command that the site shows is typed, and does its work.
+
+Blocks titled "runs in CI" run as they stand. The other commands stand for hours of work: each is made small. The
+quickstart runs first; what it leaves is all that the other pages need, so these run two at a time, each from its top to
+its end. Scripts in benchmarks/ and integrations/ have tests of their own.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from focusvla.data.memory import random_source
+from focusvla.simulation.libero import libero_spec
+from focusvla_client.bimanual import robotwin_spec
+from written_datasets import gray_memory, write_lerobot, write_pushed_demonstrations, write_robotwin
+
+pytest.importorskip("h5py", reason="needs the extra `hdf5`")
+pytestmark = [pytest.mark.simulator, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+SHOWN = re.compile(
+    r'^```bash title="runs in CI"\n(?P<block>(?:.*\n)*?)```$'
+    r"|^    (?P<command>(?:torchrun (?:[^\n\\]|\\\n)*-m )?focusvla(?:[^\n\\]|\\\n)*)$",
+    re.MULTILINE,
+)
+# What follows the command; of a flag given twice the last counts.
+SMALLER = {
+    "compare": "--steps 2 --checkpoint-every 2 --evaluate-every 2 --evaluation.tasks 2 --evaluation.trials 1",
+    "demonstrate": "--tasks 2 3 --episodes-per-task 2 --image-size 64 --mesh-cell-meters 0.008 --steps-per-picture 4",
+    "diagnose": "--tasks 2 --trials 2",
+    "evaluate": "--tasks 2 --trials 1",
+    "merge": "--output results/merged",
+    "regenerate": "--output data/regenerated --image-size 64 --mesh-cell-meters 0.008",
+    "serve": "--port 8139",
+    "train": "--steps 2",
+}
+BOTH_HOSTS = r"for host in 1 2; do \1 --nproc-per-node 1\2 localhost:29517\3 & done; wait -n; wait -n"
+ALL_SHARDS = r"for part in {0..3}; do \g<1>$part --shard $part \2 --tasks {0..3}\3; done"
+IS_SERVED = "until curl --silent --fail localhost:8139/healthz; do kill -0 $!; sleep 1; done"
+# Published weights, GPUs, hosts and a library of 500 MB that are not here, and what stands for them.
+REPLACED = {
+    r"train paper\w*": "train tiny",
+    r"--device cuda": "--device cpu",
+    r"(torchrun --nnodes 2) --nproc-per-node 4(.*) host1:\d+(.*)": BOTH_HOSTS,
+    r"(--robustness.*) --trials 1": r"\1 --trials 2",
+    r"(evaluate .* results/(?:all|part|robust).*)": r"\1 --no-videos",  # most of the time would be theirs
+    r"(focusvla serve.*)": rf"\1 & {IS_SERVED}; kill $!; wait $!",
+    r"(.*part-)0 --shard 0 (--num-shards 4) --tasks 2(.*)": ALL_SHARDS,
+    **({} if find_spec("rerun") else {r" --rerun \S+": ""}),
+}
+
+
+def pages() -> list[Path]:
+    """Of the site, in the order of its contents."""
+    contents = (ROOT / "mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
+    return [ROOT / "docs" / name for name in re.findall(r"- ([\w/-]+\.md)", contents)]
+
+
+def scripts(page: Path) -> Iterator[str]:
+    """What the page shows, in its order, as bash reads it."""
+    for shown in SHOWN.finditer(page.read_text("utf-8")):
+        yield shown["block"] or made_small(shown["command"])
+
+
+def made_small(command: str) -> str:
+    """The same command for seconds of work."""
+    line = re.sub(r"\s+", " ", command.replace("\\\n", " "))
+    name = line.partition("focusvla ")[2].partition(" ")[0]
+    if name in SMALLER and "--help" not in line:
+        line = f"{line} {SMALLER[name]}"
+    for pattern, replacement in REPLACED.items():
+        line = re.sub(pattern, replacement, line)
+    return line
+
+
+def run(page: Path, folder: Path) -> list[str]:
+    """Run what the page shows; an account of each script that failed."""
+    failed = []
+    for script in scripts(page):
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        ended = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=folder,
+            env={**os.environ, "PATH": path, "HOME": str(folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        if ended.returncode:
+            failed.append(f"{page.relative_to(ROOT)}:\n{script}\n{ended.stdout}\n{ended.stderr}")
+    return failed
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With what the commands find and none of them makes: other people's data, pictures, a home."""
+    for path in ("results", ".local/share/bash-completion/completions", ".zfunc", ".config/fish/completions"):
+        (tmp_path / path).mkdir(parents=True)
+    mine = write_lerobot(tmp_path / "data/mine", random_source(libero_spec(256), (9, 8, 7)))
+    (mine / "meta/spec.json").unlink()
+    (tmp_path / "data/spatial").symlink_to("object")
+    (tmp_path / "results/other").symlink_to("wide")
+    write_robotwin(tmp_path / "data/easy", gray_memory(robotwin_spec(32, 32), (9, 8, 7)), older=False)
+    write_pushed_demonstrations(tmp_path / "data/original/libero_object")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    for name, picture in zip(("front", "wrist"), pixels, strict=True):
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def test_every_command_of_the_site_runs(folder: Path):
+    quickstart, others = ROOT / "docs/quickstart.md", pages()
+    others.remove(quickstart)
+    others.sort(
+        key=lambda page: len([*scripts(page)]), reverse=True
+    )  # the longest ends last otherwise, alone
+    assert sum(len([*scripts(page)]) for page in others) >= 40
+    failed = run(quickstart, folder)
+    assert not failed, "\n\n".join(failed)
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(partial(run, folder=folder), others):
+            failed += found
+    assert not failed, "\n\n".join(failed)
+    assert (folder / "tour/report.html").stat().st_size > 10_000
+    assert (folder / "report.html").stat().st_size > 10_000
