@@ -32,7 +32,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -208,8 +208,8 @@ def difference(answers: np.ndarray, expected: np.ndarray) -> float:
     return float((np.abs(answers - expected) / expected.std(axis=(0, 1, 2))).mean())
 
 
-def timed(act: Act, question: list, device: torch.device) -> float:
-    """Seconds until the actions are there; on a GPU by its own events."""
+def timed(act: Callable[[Any], object], question: Any, device: torch.device) -> float:
+    """Seconds until the answer is there; on a GPU by its own events."""
     if device.type == "cuda":
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
