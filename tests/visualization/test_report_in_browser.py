@@ -388,6 +388,10 @@ def test_nothing_is_wider_than_a_phone(chromium, page):
     chromium.run("document.querySelectorAll('details').forEach((each) => each.open = true)")
     assert chromium.run("return document.documentElement.scrollWidth") == 360
     assert chromium.run("return document.querySelector('canvas').getBoundingClientRect().width") == 320
+    captions = (
+        "return [...document.querySelectorAll('caption')].map((each) => each.getBoundingClientRect().right)"
+    )
+    assert max(chromium.run(captions)) <= 340
 
 
 @pytest.mark.parametrize(
