@@ -25,7 +25,6 @@ from focusvla_client.bimanual import robotwin_spec
 from written_datasets import gray_memory, write_lerobot, write_pushed_demonstrations, write_robotwin
 
 pytest.importorskip("h5py", reason="needs the extra `hdf5`")
-pytestmark = [pytest.mark.simulator, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 SHOWN = re.compile(
@@ -119,12 +118,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+def test_no_command_is_shown_in_a_form_that_is_not_run(page: Path):
+    assert (
+        re.findall(r"^ *(?:torchrun .*)?focusvla .*", SHOWN.sub("", page.read_text("utf-8")), re.MULTILINE)
+        == []
+    )
+
+
+@pytest.mark.simulator
+@pytest.mark.slow
 def test_every_command_of_the_site_runs(folder: Path):
     quickstart, others = ROOT / "docs/quickstart.md", pages()
     others.remove(quickstart)
-    others.sort(
-        key=lambda page: len([*scripts(page)]), reverse=True
-    )  # the longest ends last otherwise, alone
+    # The longest would end last otherwise, alone.
+    others.sort(key=lambda page: len([*scripts(page)]), reverse=True)
     assert sum(len([*scripts(page)]) for page in others) >= 40
     failed = run(quickstart, folder)
     assert not failed, "\n\n".join(failed)
