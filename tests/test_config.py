@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from focusvla.config import ExperimentConfig, config_from_dict
 from focusvla.errors import ConfigurationError
 from focusvla.presets import mini, mini_blind, preset
 
@@ -17,6 +18,15 @@ def test_more_kept_patches_than_there_are_is_an_error_that_gives_the_range():
         match=r"num_kept_patches: expected 1\.\.128 \(2 camera\(s\) of 64 patches\), got 300",
     ):
         dataclasses.replace(model, policy_head=dataclasses.replace(model.policy_head, num_kept_patches=300))
+
+
+def test_a_choice_that_there_is_not_is_refused_when_a_configuration_is_read_back():
+    values = dataclasses.asdict(mini())
+    values["model"]["policy_head"]["gate"] = "elementwise"
+    with pytest.raises(
+        ConfigurationError, match="gate='elementwise' is unknown; did you mean 'element_wise'"
+    ):
+        config_from_dict(ExperimentConfig, values)
 
 
 def test_a_blind_model_differs_from_mini_in_its_encoder_only():

@@ -8,6 +8,7 @@ import pytest
 from focusvla.config import ServingConfig
 from focusvla.serving.batching import Batcher, Inference, in_parts
 from focusvla.serving.metrics import ServingMetrics
+from focusvla.serving.refusal import RefusedError
 from focusvla_client import Observation
 
 
@@ -49,6 +50,20 @@ def test_nobody_waits_once_all_clients_have_asked():
 
 def test_a_request_waits_for_others_no_longer_than_it_may():
     assert infer_all([7], num_clients=2, wait=0.05) == [[7]]
+
+
+def test_who_gets_no_chunk_is_told_so_and_the_next_is_answered():
+    def none_for_zero(observations):
+        return echo(observations)[int(observations[0].state[0] == 0) :]
+
+    async def run() -> Inference:
+        config = ServingConfig(max_batch=1)
+        async with Batcher(none_for_zero, config, ServingMetrics(), lambda: 1) as batcher:
+            with pytest.raises(RefusedError, match="expected a chunk for each of 1 observations, got 0"):
+                await batcher.infer(numbered(0))
+            return await batcher.infer(numbered(1))
+
+    assert asyncio.run(asyncio.wait_for(run(), 10)).actions[0, 0] == 1
 
 
 def test_a_batch_that_fails_is_logged_and_counted_and_each_of_it_is_computed_alone(caplog):

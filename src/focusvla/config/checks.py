@@ -1,9 +1,9 @@
 """What every configuration needs: refusing a value, and being read back."""
 
 from dataclasses import is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from focusvla.errors import ConfigurationError
+from focusvla.errors import ConfigurationError, require_known
 
 _Config = TypeVar("_Config")
 
@@ -13,9 +13,12 @@ def config_from_dict(kind: type[_Config], values: dict[str, Any]) -> _Config:
 
     Raises:
         TypeError: an unknown field, or one is missing.
-        ConfigurationError: a value that the configuration refuses.
+        ConfigurationError: a value that is none of a field's choices, or that the configuration refuses.
     """
     types = get_type_hints(kind)
+    for name, value in values.items():
+        if get_origin(types.get(name)) is Literal:
+            require_known(name, value, get_args(types[name]))
     return kind(
         **{
             name: config_from_dict(types[name], value)

@@ -185,6 +185,8 @@ class Batcher:
 
     def _chunks(self, batch: Sequence[_Waiting]) -> Float32[np.ndarray, "observations chunk action"]:
         chunks = self._infer([waiting.observation for waiting in batch])
+        if len(chunks) != len(batch):
+            raise ValueError(f"expected a chunk for each of {len(batch)} observations, got {len(chunks)}")
         if not np.isfinite(chunks).all():
             raise FloatingPointError("the policy's actions are not finite")
         return chunks
