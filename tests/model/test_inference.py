@@ -151,6 +151,12 @@ def test_an_instruction_is_read_once_and_the_oldest_is_forgotten(model, make_inp
     assert read == ["push", "lift", "cup", "push"]
 
 
+def test_a_prepared_model_is_not_saved_without_what_it_gave_away(model):
+    InferenceModel(model, dtype=torch.float32, compiled=False, graphs=False)
+    with pytest.raises(RuntimeError, match="got one prepared to answer"):
+        model.state_dict()
+
+
 def test_sizes_of_fixed_batches():
     assert [next_power_of_two(number) for number in (1, 2, 3, 5, 8, 9)] == [1, 2, 4, 8, 8, 16]
 

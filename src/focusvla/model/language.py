@@ -115,6 +115,7 @@ class LanguageModel(nn.Module):
         self.to(dtype)
         self.packed = PackedLayers([layer_weights(layer) for layer in self._layers()], frequencies)
         del self.body.layers
+        self.register_state_dict_pre_hook(_refuse_to_be_saved)
         self.is_fused = True
         return self.packed
 
@@ -153,6 +154,12 @@ class LanguageModel(nn.Module):
 
     def _layers(self) -> Iterator[Qwen2DecoderLayer]:
         return (cast(Qwen2DecoderLayer, layer) for layer in self.body.layers)
+
+
+def _refuse_to_be_saved(*_: object) -> None:
+    raise RuntimeError(
+        "state_dict: expected a model as it was loaded, got one prepared to answer. Load it again."
+    )
 
 
 class LayerWeights(NamedTuple):
