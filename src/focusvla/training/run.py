@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from focusvla.config import ExperimentConfig
+from focusvla.data.normalization import StatisticsByPart
 from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.errors import CheckpointError, ConfigurationError
+from focusvla.policy import read_conventions
 from focusvla.training.checkpoint import remove_unfinished
+from focusvla_client import Spec
 
 
 def begin_run(run: Path, experiment: ExperimentConfig) -> None:
@@ -44,6 +47,26 @@ def begin_run(run: Path, experiment: ExperimentConfig) -> None:
         raise ConfigurationError(
             f"run={run} was begun with other values ({'; '.join(differing)}). Continue it with its own, or choose "
             "another folder."
+        )
+
+
+def require_same_data(run: Path, checkpoint: Path, spec: Spec, statistics: StatisticsByPart) -> None:
+    """Check that a run goes on with the data that it began with, by its conventions and the ranges that normalize it.
+
+    Raises:
+        ConfigurationError: it is other data, or it has changed since.
+        CheckpointError: what the checkpoint says of its data cannot be read.
+    """
+    spec_of_run, statistics_of_run = read_conventions(checkpoint)
+    found, here = statistics_of_run.to_dict(), statistics.to_dict()
+    differing = [
+        f"ranges of {name}" for name in sorted(found.keys() | here) if found.get(name) != here.get(name)
+    ]
+    differing += spec_of_run.differences(spec)
+    if differing:
+        raise ConfigurationError(
+            f"data: expected what run={run} was begun with, got other data ({'; '.join(differing)}). Continue it with "
+            "its own, unchanged, or choose another folder."
         )
 
 

@@ -40,7 +40,7 @@ from focusvla.training.engine import Engine
 from focusvla.training.loaders import StageProgress, open_loaders
 from focusvla.training.metrics import MetricsLog, Speed, read_metrics
 from focusvla.training.optimization import WeightAverage, build_optimizer, learning_rate
-from focusvla.training.run import begin_run, best_step
+from focusvla.training.run import begin_run, best_step, require_same_data
 from focusvla.training.stopping import StopSignals
 from focusvla.training.validation import validate
 from focusvla.types import Batch
@@ -77,7 +77,7 @@ def train(
 
     Raises:
         DataError: the data set does not fit the model, is damaged, or gave a loss that is not finite.
-        ConfigurationError: `run` was begun with another configuration.
+        ConfigurationError: `run` was begun with another configuration or on other data.
         CheckpointError: the newest checkpoint cannot be continued.
         StorageError: the disk is full or a folder cannot be written.
         StoppedError: SIGTERM or Ctrl-C came; the step is saved.
@@ -86,6 +86,8 @@ def train(
     _require_fitting(experiment.model, source)
     instructions = (source.episode(index).instruction for index in range(source.num_episodes))
     experiment = with_vocabulary(experiment, instructions)
+    statistics = statistics_by_part(source)
+    statistics.require_fitting(source.spec)
     engine = Engine(experiment.execution, config.precision, run)
     passes = engine.passes(config.batch_size)
     if engine.is_main:
@@ -94,6 +96,8 @@ def train(
     steps = checkpoint_steps(run)
     first_step = steps[-1] if steps else 0
     folder = checkpoint_folder(run, first_step)
+    if steps:
+        require_same_data(run, folder, source.spec, statistics)
     metrics = MetricsLog(run / "metrics.jsonl", first_step, engine)
     if steps:  # whose evaluation may have been interrupted
         conclude(run, folder, metrics, experiment, engine, on_checkpoint)
@@ -107,8 +111,6 @@ def train(
     else:
         load_pretrained(model, experiment.weights)
     model.to(engine.device)
-    statistics = statistics_by_part(source)
-    statistics.require_fitting(source.spec)
     with engine.first_on_host():  # who decodes and encodes what the others then find
         loaders = open_loaders(model, experiment, source, statistics, cache_folder, engine.device, on_stage)
     module = engine.prepare(model)
