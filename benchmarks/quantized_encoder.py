@@ -2,7 +2,7 @@
 
 `paper`'s encoder with random weights reads random pictures of two cameras in bfloat16; beside it, in the same process,
 copies whose linear layers torchao (`pip install torchao`, not a dependency) multiplies in 8 bits, activations scaled by
-token: int8, and float8 on a GPU that has it. Layers are compiled; without that int8 took twice the time. Medians.
+token: int8, and float8 on a GPU that has it. Layers are compiled. Medians.
 
     python benchmarks/quantized_encoder.py [--preset paper] [--device cpu] [--threads 2] [--calls 10]
 
