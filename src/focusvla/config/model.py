@@ -177,6 +177,32 @@ class AdapterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PictureConfig:
+    """What becomes of a camera's picture before the encoder, when the policy acts: what its training pictures had gone
+    through. Steps that do nothing are left out."""
+
+    jpeg_quality: int = 0
+    """JPEG compression before resizing, for policies trained on stored JPEG pictures (RLDS: 95); 0 for none."""
+    center_crop_area: float = 1.0
+    """Share of the picture's area, in its middle, that is stretched to the whole size after resizing, for policies trained
+    on random crops of that area; 1 for all of it."""
+
+    def __post_init__(self):
+        _require(
+            0 <= self.jpeg_quality <= 100,
+            "pictures.jpeg_quality",
+            "0 for none, or 1..100",
+            self.jpeg_quality,
+        )
+        _require(
+            0 < self.center_crop_area <= 1,
+            "pictures.center_crop_area",
+            "0 < share <= 1",
+            self.center_crop_area,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """The whole model."""
 
@@ -200,6 +226,7 @@ class ModelConfig:
     """`vla_adapter`: read all states one position too early, as the system does whose weights were trained so: its
     first patch is the token before the patches, its last action query is never read."""
     adapters: AdapterConfig = AdapterConfig()
+    pictures: PictureConfig = PictureConfig()
 
     def __post_init__(self):
         _require(

@@ -1,0 +1,35 @@
+"""Cropping as the published policies' input pipelines do it: bilinear, corner pixel to corner pixel."""
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+
+def crop_and_resize(
+    images: Float[Tensor, "batch height width 3"], corners: Float[Tensor, "batch 2"], side: float
+) -> Float[Tensor, "batch height width 3"]:
+    """Cut a window out of each image and stretch it to the whole size.
+
+    `corners` are the window's top and left, `side` its height and width, as shares of the image's. Pixel i of n reads at
+    (corner + side * i / (n - 1)) * (n - 1), between its two neighbours linearly (TensorFlow's `crop_and_resize`): a row
+    [0, 10, 20, 30, 40] with corner 0.25 and side 0.5 becomes [10, 15, 20, 25, 30].
+    """
+    for axis in (1, 2):
+        last = images.shape[axis] - 1
+        steps = torch.arange(last + 1, device=images.device, dtype=torch.float32)
+        places = corners[:, axis - 1, None] * last + side * steps
+        first = places.floor().clamp(0, max(last - 1, 0))
+        share = (places - first)[..., None]
+        low = first.long()
+        high = (low + 1).clamp(max=last)
+        # Both axes are treated as rows of a (batch, axis, rest) table.
+        rows = images.movedim(axis, 1).flatten(2)
+        low, high = (rows.gather(1, i[..., None].expand(-1, -1, rows.shape[2])) for i in (low, high))
+        shape = images.movedim(axis, 1).shape
+        images = torch.lerp(low, high, share.to(low.dtype)).view(shape).movedim(1, axis)
+    return images.contiguous()
+
+
+def to_uint8(images: Float[Tensor, "..."]) -> UInt8[Tensor, "..."]:
+    """Values in [0, 1] as the published pipelines store them: 255.5 times, cut off, at most 255."""
+    return (images * 255.5).clamp(0, 255).to(torch.uint8)
