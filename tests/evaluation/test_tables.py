@@ -30,6 +30,7 @@ RESULT = EpisodeResult(
     inferences=1,
     seconds=1.0,
     protocol="libero_openvla",
+    protocol_revision=2,
     policy="a",
     actions_per_inference=8,
     error="",
@@ -65,6 +66,18 @@ def test_a_preset_of_table_2_stands_beside_the_papers_numbers():
     )
     assert preset.endswith("| 62.5 (10/16, 38.6 to 81.5) / 96.3 |")
     assert mine == "| mine | - | 50.0 (1/2, 9.5 to 90.5) | - | - | - |"
+
+
+def test_results_of_an_earlier_revision_of_a_protocol_are_in_no_table_with_newer_ones():
+    older = [replace(result, protocol_revision=1) for result in FOUR]
+    with pytest.raises(
+        ConfigurationError,
+        match=r"expected one protocol.*old with libero_openvla \(revision 1, now 2\), 8 actions",
+    ):
+        table_by_suite({"new": FOUR, "old": older})
+    alone = render(table_by_suite({"paper_top_128": older}), "markdown")
+    assert "libero_openvla (revision 1, now 2)" in alone
+    assert "/ 96.8" not in alone  # published numbers are of the newer rules
 
 
 def test_a_mean_over_suites_with_different_numbers_of_episodes_is_not_made_up():

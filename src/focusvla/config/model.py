@@ -184,8 +184,8 @@ class PictureConfig:
     jpeg_quality: int = 0
     """JPEG compression before resizing, for policies trained on stored JPEG pictures (RLDS: 95); 0 for none."""
     center_crop_area: float = 1.0
-    """Share of the picture's area, in its middle, that is stretched to the whole size after resizing, for policies trained
-    on random crops of that area; 1 for all of it."""
+    """Share of the picture's area, in its middle, that is stretched to the whole size after resizing, for policies
+    trained on random crops of that area; 1 for all of it."""
 
     def __post_init__(self):
         _require(

@@ -111,15 +111,26 @@ def require_evaluable(spec: Spec, chunk_length: int, config: EvaluationConfig) -
         ConfigurationError: unknown suite, task or protocol, or more actions an inference than a chunk has.
         SpecMismatchError: the policy is for another environment.
     """
-    plan_episodes(config, protocol(config.protocol))
-    if chunk_length < config.actions_per_inference:
-        raise ConfigurationError(
-            f"actions_per_inference={config.actions_per_inference}: expected at most the policy's chunk of "
-            f"{chunk_length}."
-        )
+    rules = protocol(config.protocol)
+    plan_episodes(config, rules)
+    actions_per_inference(config, rules, chunk_length)
     for suite in config.suites:
         there = suite_spec(suite, spec.cameras[0].height)
         spec.require_equal(there, "the policy", f"the environment of {suite}")
+
+
+def actions_per_inference(config: EvaluationConfig, rules: Protocol, chunk_length: int) -> int:
+    """How many actions of each chunk are carried out: as asked for, else as the protocol has it.
+
+    Raises:
+        ConfigurationError: more than the policy's chunk has.
+    """
+    steps = config.actions_per_inference or rules.actions_per_inference or chunk_length
+    if steps > chunk_length:
+        raise ConfigurationError(
+            f"actions_per_inference={steps}: expected at most the policy's chunk of {chunk_length}."
+        )
+    return steps
 
 
 class _Record:
@@ -137,15 +148,17 @@ class _Record:
     ):
         self._output, self._config, self._rules, self._planned = output, config, rules, planned
         self._on_progress = on_progress
-        self._setting = Setting(rules.name, config.actions_per_inference, traits)
+        steps = actions_per_inference(config, rules, traits.chunk_length)
+        self._setting = Setting(rules, steps, traits)
         described = rules.to_dict() | {"checkpoint": description}
         shared_out = {"shard": config.shard, "num_shards": config.num_shards, "planned": len(planned)}
         require_same_rules(output, described)
         self._file = ResultsFile(
             output / "results.jsonl",
             protocol=rules.name,
+            protocol_revision=rules.revision,
             policy=traits.identity,
-            actions_per_inference=config.actions_per_inference,
+            actions_per_inference=steps,
         )
         _write_json(output / "protocol.json", described | shared_out)
         self._finished = {PlannedEpisode.of(result): result for result in self._file.results}
@@ -262,6 +275,7 @@ class _Record:
             inferences=0,
             seconds=0.0,
             protocol=self._rules.name,
+            protocol_revision=self._rules.revision,
             policy=self._setting.traits.identity,
             actions_per_inference=self._setting.actions_per_inference,
             error=reason,
@@ -286,7 +300,7 @@ def require_same_rules(folder: Path, described: dict[str, Any]) -> None:
     file = folder / "protocol.json"
     if not file.exists() or not (folder / "results.jsonl").exists():
         return
-    found, here = json.loads(file.read_text("utf-8")), json.loads(json.dumps(described))
+    found, here = (_complete(each) for each in (json.loads(file.read_text("utf-8")), described))
     differing = [
         f"{name}: {found.get(name)!r} there, {value!r} here"
         for name, value in here.items()
@@ -296,6 +310,12 @@ def require_same_rules(folder: Path, described: dict[str, Any]) -> None:
         raise ConfigurationError(
             f"{folder} holds results of other rules ({'; '.join(differing)}). Choose another output folder."
         )
+
+
+def _complete(described: dict[str, Any]) -> dict[str, Any]:
+    """A protocol's values with those that had no field when they were written."""
+    rules = protocol(described["name"], described.get("revision", 1))
+    return json.loads(json.dumps(rules.to_dict() | described))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ class EpisodeResult:
     seconds: float
     """Wall time, resets and drawing included."""
     protocol: str
+    protocol_revision: int = 1
+    """Which of the rules that this name has had; those of other revisions are not compared."""
     policy: str
     """Identifies the policy: a digest of its weights, or its name."""
     actions_per_inference: int
@@ -142,7 +144,9 @@ def worth_drawing(results: Sequence[EpisodeResult], num_first: int) -> list[Epis
 class ResultsFile:
     """Appends episodes to a JSON-lines file and knows which it holds."""
 
-    def __init__(self, path: Path, *, protocol: str, policy: str, actions_per_inference: int):
+    def __init__(
+        self, path: Path, *, protocol: str, protocol_revision: int, policy: str, actions_per_inference: int
+    ):
         """Open or create `path`; a last line cut off by a kill is removed, and `num_repaired_bytes` says so.
 
         Raises:
@@ -153,6 +157,7 @@ class ResultsFile:
         self._path = path
         expected = {
             "protocol": protocol,
+            "protocol_revision": protocol_revision,
             "policy": policy,
             "actions_per_inference": actions_per_inference,
         }
@@ -199,12 +204,13 @@ def read_results(path: Path) -> list[EpisodeResult]:
             f"{path}: expected a results file, got {error.strerror}. Run `focusvla evaluate`."
         ) from error
     names = {field.name for field in fields(EpisodeResult)}
+    required = {field.name for field in fields(EpisodeResult) if field.default is MISSING}
     results = []
     for number, line in enumerate(complete_lines(text), start=1):
         try:
             values = json.loads(line)
-            if set(values) != names:
-                raise ValueError(f"fields {sorted(set(values) ^ names)} differ")
+            if not required <= set(values) <= names:  # a field that has a default came later
+                raise ValueError(f"fields {sorted((required - set(values)) | (set(values) - names))} differ")
             results.append(EpisodeResult(**values))
         except (ValueError, TypeError) as error:
             raise DataError(
@@ -241,7 +247,7 @@ def join_results(parts: Sequence[Sequence[EpisodeResult]]) -> list[EpisodeResult
 def _identity(result: EpisodeResult) -> tuple[Any, ...]:
     return (
         *(result.suite, result.condition, result.task, result.trial, result.seed),
-        *(result.protocol, result.actions_per_inference),
+        *(result.protocol, result.protocol_revision, result.actions_per_inference),
     )
 
 

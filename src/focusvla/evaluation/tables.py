@@ -13,6 +13,7 @@ from typing import Any, Literal
 from focusvla.config.suites import clean_suite, clean_task
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.agenda import ALL_AXES, axis_of
+from focusvla.evaluation.protocol import PROTOCOLS
 from focusvla.evaluation.published import BY_SUITE, BY_TASK, PROTOCOL, SUITE_TITLES, SUITES
 from focusvla.evaluation.results import EpisodeResult, SuccessRate, clean_results, success_rate
 
@@ -76,7 +77,7 @@ def require_one_protocol(results: Labeled) -> str:
             named.
     """
     found = {
-        (result.protocol, result.actions_per_inference): name
+        (_protocol_name(result), result.actions_per_inference): name
         for name, episodes in results.items()
         for result in episodes
     }
@@ -91,6 +92,14 @@ def require_one_protocol(results: Labeled) -> str:
             f"results: expected one protocol in a table, got {listed}. Make a table of each."
         )
     return next(iter(found))[0]
+
+
+def _protocol_name(result: EpisodeResult) -> str:
+    """Its name, and its revision if that is no longer the rules' newest."""
+    newest = PROTOCOLS.get(result.protocol)
+    if newest is None or newest.revision == result.protocol_revision:
+        return result.protocol
+    return f"{result.protocol} (revision {result.protocol_revision}, now {newest.revision})"
 
 
 def table_by_suite(results: Labeled) -> Table:

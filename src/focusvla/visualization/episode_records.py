@@ -40,7 +40,7 @@ class DrawnEpisode:
     def start(self) -> str:
         """Equal in the episodes of all policies that began in the same state."""
         result = self.result
-        return f"{result.protocol}/{result.suite}/{result.task}/{result.trial}/{result.seed}"
+        return f"{result.protocol}-{result.protocol_revision}/{result.suite}/{result.task}/{result.trial}/{result.seed}"
 
     @property
     def spec(self) -> Spec:

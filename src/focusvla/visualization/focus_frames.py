@@ -17,6 +17,7 @@ from focusvla.evaluation.episode_files import (
     read_trajectory,
 )
 from focusvla.evaluation.episodes import PlannedEpisode
+from focusvla.evaluation.presentation import PresentedEnvironment, environment_of
 from focusvla.evaluation.protocol import Protocol, protocol
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.policy import FocusVLAPolicy
@@ -110,8 +111,7 @@ def frames_of_simulation(
         )
     for planned in episodes:
         max_steps = rules.max_steps_of(planned.suite)
-        environment = only_environment(planned.suite, planned.task, policy.spec.cameras[0].height)
-        policy.spec.require_equal(environment.spec, "the policy", "the environment")
+        environment = environment_of(rules, planned.suite, planned.task, policy.spec)
         playing = episode(
             environment,
             policy.cameras,
@@ -175,10 +175,12 @@ def _recorded_regions(
             "--no-regions, or evaluate again."
         )
     environment = only_environment(planned.suite, planned.task, size)
-    environment.reset(protocol(result.protocol).start(planned.suite, planned.trial))  # places its fixtures
+    rules = protocol(result.protocol, result.protocol_revision)
+    environment.reset(rules.start(planned.suite, planned.trial))  # which places fixtures
     for step in steps:
         yield _regions(environment, snapshots[step])
 
 
 def _regions(environment: SimulatedEnvironment, snapshot: np.ndarray) -> Regions | None:
-    return environment.replay_regions(snapshot) if isinstance(environment, LiberoEnvironment) else None
+    knows = isinstance(environment, LiberoEnvironment | PresentedEnvironment)
+    return environment.replay_regions(snapshot) if knows else None

@@ -362,7 +362,8 @@ def _command(name: str, words: Sequence[object]) -> str:
 
 def _conditions(contents: EvaluationContents) -> set[tuple[Any, ...]]:
     return {
-        (e.suite, e.task, e.trial, e.seed, e.actions_per_inference, e.protocol) for e in contents.episodes
+        (e.suite, e.task, e.trial, e.seed, e.actions_per_inference, e.protocol, e.protocol_revision)
+        for e in contents.episodes
     }
 
 
