@@ -82,7 +82,7 @@ def test_one_policy_for_all_suites_stands_beside_table_1s_single_weight_and_four
     }
     assert table.beside == {
         "paper": "Table 1, FocusVLA, multi-weights",
-        "paper_libero": "Table 1, FocusVLA, single-weight; it prints 97.0 where its four have 96.75",
+        "paper_libero": "Table 1, FocusVLA, single-weight, which prints 97.0 as the mean, 96.75",
         "baseline_mixed_separate": "Table 1, VLA-Adapter-Pro, single-weight",
     }
 
@@ -93,6 +93,7 @@ def test_a_row_of_table_2_or_4_is_not_set_beside_one_policy_for_all_suites():
     assert table.beside["paper_mixed"].startswith(
         "none, since these episodes are of one policy for all suites"
     )
+    assert "The paper's for Long: Table 4" in render(table_by_task(FOUR[-4:], "paper"), "latex")
     assert table_by_task(ONE_POLICY, "paper").rows["Spatial"][0].paper_percent is None
     assert table_by_task(FOUR, "paper_mixed").rows["Spatial"][0].paper_percent is None
     mixed = [*episodes("libero_10", "1"), *episodes("libero_goal", "1"), *FOUR[:4]]

@@ -155,7 +155,7 @@ def _published(name: str, kind: Kind | None) -> tuple[tuple[tuple[float, ...], f
         row = TABLE_1[kind][METHODS[name]]
         mean = sum(row.percent) / len(row.percent)
         printed = (
-            "" if _rounded(mean) == row.average else f"; it prints {row.average} where its four have {mean:g}"
+            "" if _rounded(mean) == row.average else f", which prints {row.average} as the mean, {mean:g}"
         )
         return (row.percent, row.average), f"Table 1, {METHODS[name]}, {kind}{printed}"
     if kind == "multi-weights":
@@ -266,7 +266,7 @@ def render(table: Table, style: Format) -> str:
         return _csv(table)
     if style == "markdown":
         head, *body = ["| " + " | ".join(line) + " |" for line in lines]
-        notes = [f"The paper's for {name}: {row}." for name, row in table.beside.items()]
+        notes = _notes(table)
         return "\n".join(
             [table.title, "", head, "|---" * len(lines[0]) + "|", *body, *([""] if notes else []), *notes]
         )
@@ -283,9 +283,17 @@ def render(table: Table, style: Format) -> str:
             *body,
             r"\hline",
             r"\end{tabular}",
-            *(f"% The paper's for {name}: {row}." for name, row in table.beside.items()),
+            *(f"% {note}" for note in _notes(table)),
         ]
     )
+
+
+def _notes(table: Table) -> list[str]:
+    """A sentence for each of the paper's rows, with ours beside it."""
+    names: dict[str, list[str]] = {}
+    for name, row in table.beside.items():
+        names.setdefault(row, []).append(name)
+    return [f"The paper's for {', '.join(ours)}: {row}." for row, ours in names.items()]
 
 
 def _text(cell: Cell) -> str:
