@@ -134,7 +134,7 @@ def test_recordings_of_one_robot_can_be_trained_on_as_one_data_set(arm_source, d
         for line in read_metrics(output / "metrics.jsonl")
         if "validation_loss" in line
     ]
-    assert measured == pytest.approx(validated[-1], rel=1e-4)
+    assert measured == pytest.approx(validated[-1], rel=1e-3)  # of features in 16 bits
     assert run("diagnose", str(output), "--data", folders[0]) == 2
     assert "all parts in their order" in " ".join(capsys.readouterr().err.split())
 

@@ -138,7 +138,7 @@ def test_robotwins_results_stand_beside_table_5():
     assert table.columns[:4] == ("Easy", "Hard", "DP Easy", "DP Hard")
     assert len(table.rows) == 8
     mug = table.rows["hanging_mug"]
-    assert (mug[0], mug[1].rate) == (Cell(SuccessRate(50, 200), 18), None)
+    assert (mug[0], mug[1].rate) == (Cell(SuccessRate(50, 200), 18.0), None)
     assert [cell.paper_percent for cell in mug[1:]] == [5, 8, 0, 11, 3, 8, 1]
     assert table.rows["open_laptop"][1] == Cell(SuccessRate(1, 100))
 

@@ -33,7 +33,7 @@ def diagnose(
 
     Args:
         checkpoint: Folder of a checkpoint, or of a training run, whose newest is taken.
-        data: The data set that it was trained on; of a mixture a part, or all if they share one set of statistics.
+        data: The data set that it was trained on; of a mixture a part, or all if normalized jointly.
         output: Folder of the episodes to play.
         config: Which episodes, under all controls if none are named.
     """

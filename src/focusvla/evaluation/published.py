@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
+SUITES: tuple[str, ...] = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
 SUITE_TITLES = {
     "libero_spatial": "Spatial",
     "libero_object": "Object",

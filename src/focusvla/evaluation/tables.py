@@ -134,7 +134,7 @@ def table_by_suite(results: Labeled, *, with_paper_rows: bool = False) -> Table:
     for name, episodes in results.items():
         row, beside_row = _published(name, kinds[name]) if is_published else (None, "")
         beside |= {name: beside_row} if beside_row else {}
-        percent = dict(zip(SUITES, row[0], strict=True)) if row else {}
+        percent: dict[str, float] = dict(zip(SUITES, row[0], strict=True)) if row else {}
         cells = [Cell(_rate(episodes, suite=suite), percent.get(suite)) for suite in suites]
         rows[name] = (*cells, _mean(cells, row and row[1]))
     for kind in sorted({kind for kind in kinds.values() if kind}) if is_published and with_paper_rows else ():
