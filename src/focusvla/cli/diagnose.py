@@ -26,14 +26,14 @@ def diagnose(
 
     Example: focusvla diagnose runs/mini --data data/object --output results/diagnosis
 
-    A stream of its layers, the instruction or the pictures: with `data`, by the error of its actions on the episodes that
-    training held out; with `output`, by its success in the simulator. Interrupted, the same command goes on. With --json:
-    {CONTROL: {"l1": MEAN, "l1_difference": MEAN, "success": RATE}}, CONTROL a condition of results.jsonl, MEAN {"mean",
-    "interval_95", "frames", "episodes"}, RATE as of `focusvla evaluate`.
+    A stream of its layers, the instruction or the pictures: with `data`, by its error on episodes that training held out;
+    with `output`, by its success in the simulator. Interrupted, the same command goes on. With --json: {CONTROL: {"l1":
+    MEAN, "l1_difference": MEAN, "success": RATE}}, CONTROL as in results.jsonl, MEAN {"mean", "interval_95", "frames",
+    "episodes"}, RATE as of `evaluate`.
 
     Args:
         checkpoint: Folder of a checkpoint, or of a training run, whose newest is taken.
-        data: The data set that it was trained on; of a mixture a part, or all if normalized jointly.
+        data: What it was trained on; of a mixture a part, or all if joint.
         output: Folder of the episodes to play.
         config: Which episodes, under all controls if none are named.
     """

@@ -72,7 +72,7 @@ def focus(
         regions: Whether to measure, with `results`, how much attention lies on the task's object, its target and the
             gripper, which needs the simulator.
         pictures: Whether to draw.
-        statistics: Of policies of a mixture: the part whose robot is shown, see `focusvla evaluate --help-all`.
+        statistics: Of policies of a mixture: the robot, as SUITE=PART or PART.
         device: Where policies answer: `cpu`, `cuda` or another of torch's.
     """
     from focusvla.visualization.focus_study import study_focus

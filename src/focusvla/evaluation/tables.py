@@ -107,10 +107,12 @@ def require_one_protocol(results: Labeled) -> str:
 
 
 def kind_of(results: Sequence[EpisodeResult]) -> Kind | None:
-    """Whether one policy played all clean suites or each a policy of its own; a suite alone has its own. None if some
-    share one, or nothing is there."""
+    """Whether one policy played all of the paper's suites that are there, or each suite has its own, as one alone has.
+    None if some share one and others do not, or there is none."""
     weights: dict[str, set[str]] = {}
-    for result in clean_results(results):
+    for result in results:
+        if result.suite not in SUITES:
+            continue
         weights.setdefault(result.suite, set()).add(PolicyIdentity.parse(result.policy).weights)
     different = set().union(*weights.values())
     if len(different) == 1 and len(weights) > 1:
@@ -121,8 +123,9 @@ def kind_of(results: Sequence[EpisodeResult]) -> Kind | None:
 def table_by_suite(results: Labeled, *, with_paper_rows: bool = False) -> Table:
     """A row per policy, a column per suite and their mean (Tables 1 and 2).
 
-    The name of a preset brings the paper's row: of Table 1 that of as many policies as the results are of, of Table 2,
-    whose rows are a policy a suite, only where they are so too. `with_paper_rows` adds Table 1's others of these kinds.
+    A preset's name brings the paper's numbers for it: those of Table 1's single weight if one policy played all suites;
+    if each suite has its own, those of Table 1's multi-weights or of Table 2. `with_paper_rows` adds Table 1's other rows
+    of the same kind.
     """
     protocol = require_one_protocol(results)
     rows: dict[str, tuple[Cell, ...]] = {}
@@ -130,14 +133,17 @@ def table_by_suite(results: Labeled, *, with_paper_rows: bool = False) -> Table:
     found = {result.suite for episodes in results.values() for result in episodes if not result.condition}
     suites = [*(SUITES if found & set(SUITES) else ()), *sorted(found - set(SUITES))]
     is_published = protocol == PROTOCOL and bool(found & set(SUITES))
-    kinds = {name: kind_of(episodes) for name, episodes in results.items()}
+    kinds: dict[str, Kind | None] = {name: kind_of(episodes) for name, episodes in results.items()}
     for name, episodes in results.items():
         row, beside_row = _published(name, kinds[name]) if is_published else (None, "")
         beside |= {name: beside_row} if beside_row else {}
         percent: dict[str, float] = dict(zip(SUITES, row[0], strict=True)) if row else {}
         cells = [Cell(_rate(episodes, suite=suite), percent.get(suite)) for suite in suites]
         rows[name] = (*cells, _mean(cells, row and row[1]))
-    for kind in sorted({kind for kind in kinds.values() if kind}) if is_published and with_paper_rows else ():
+    shown: list[Kind] = (
+        [kind for kind in TABLE_1 if kind in kinds.values()] if is_published and with_paper_rows else []
+    )
+    for kind in shown:
         for method, row in TABLE_1[kind].items():
             percent = dict(zip(SUITES, row.percent, strict=True))
             cells = [Cell(None, percent.get(suite)) for suite in suites]
