@@ -79,6 +79,12 @@ class FocusVLAPolicy:
         )
         return self
 
+    def with_statistics(self, statistics: Statistics) -> "FocusVLAPolicy":
+        """The same model, prepared as it is now, as the policy of a robot with other ranges."""
+        other = FocusVLAPolicy(self.model, self.spec, statistics, self.experiment)
+        other._prepared = self._prepared
+        return other
+
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights and what is computed with them."""

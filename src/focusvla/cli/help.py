@@ -20,7 +20,7 @@ from focusvla.cli.parsing import MARKERS, FieldReader, deferred, said_by_tyro
 HELP_FLAGS = {"-h", "--help", "--help-all"}
 
 RARE = frozenset({
-    "data_weights", "data_cameras", "skip_damaged", "cache", "chunk_length",
+    "data_weights", "data_cameras", "data_statistics", "skip_damaged", "cache", "chunk_length",
     "precision", "schedule", "warmup_steps", "decay_steps", "ema_decay", "frame_stride", "validate_every",
     "checkpoint_every", "compiled", "graphs",
     "trackers", "parallelism", "gradient_checkpointing", "prefetched_batches", "keep_checkpoints",

@@ -69,6 +69,9 @@ class DataChoice:
     """Leave damaged episodes out, and name them."""
     data_weights: tuple[float, ...] = ()
     """How often each data set's samples are drawn, relative to the others'; all alike if not given."""
+    data_statistics: Literal["parts", "joint"] = "parts"
+    """By which ranges a mixture is normalized: each data set by its own, or all, where they are of one robot, by those of
+    all their steps together. Such a policy needs no --statistics."""
     data_cameras: tuple[str, ...] = ()
     """Where a part of a mixture calls a camera otherwise: PART:NAME=ITS_NAME."""
     cache: Path | None = None
@@ -160,6 +163,7 @@ def run_training(
     from focusvla.data.formats.opening import remarks
     from focusvla.data.mixture import statistics_by_part
     from focusvla.evaluation.evaluate import require_evaluable
+    from focusvla.evaluation.parts import choose_parts
     from focusvla.policy import checkpoint_folder, checkpoint_steps
     from focusvla.presets import fitted
     from focusvla.training.memory import GB, fit_memory, plan_memory
@@ -180,7 +184,8 @@ def run_training(
     experiment = fitted(experiment, source.spec, data.chunk_length)
     if periodic.evaluate_every:  # what would fail after the first checkpoint fails before the first step
         require_evaluable(source.spec, experiment.model.chunk_length, periodic.evaluation)
-        statistics_by_part(source).choose(periodic.evaluation.statistics)
+        named = statistics_by_part(source).parts
+        choose_parts(named, periodic.evaluation.suites, periodic.evaluation.statistics)
     num_processes = int(os.environ.get("WORLD_SIZE", 1))
     if memory_gb is not None:
         experiment = fit_memory(experiment, memory_gb * GB, num_processes)
@@ -234,6 +239,7 @@ def _open(data: DataChoice):
         [Path(each) for each in data.data],
         data.data_weights or None,
         cameras or None,
+        data.data_statistics,
         open_source=lambda path: open_source(str(path), spec=spec, skip_damaged=data.skip_damaged),
     )
 

@@ -141,8 +141,9 @@ class EvaluationConfig:
     """Where the policy runs: `cpu`, `cuda` or another device of torch's."""
     inference: InferenceConfig = AS_TRAINED
     """How it runs there."""
-    statistics: str | None = None
-    """Of a policy that was trained on a mixture: the part whose robot is simulated."""
+    statistics: tuple[str, ...] = ()
+    """Of a policy that was trained on a mixture: the part whose robot is simulated, as SUITE=PART; PART will do for one
+    suite. Not given, each suite has the part that bears its name."""
     max_batch: int = 0
     """Episodes that the policy answers at once, at most. 0 means 1 on a CPU, where a batch gains little and its answers
     depend in their last bits on who shares it, and 16 elsewhere."""

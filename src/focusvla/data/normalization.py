@@ -130,7 +130,7 @@ ALONE = ""
 
 @dataclass(frozen=True)
 class StatisticsByPart:
-    """The statistics of each part of a mixture, by its name; of a single data set, under the name `ALONE`."""
+    """The statistics of each part of a mixture, by its name; one set of all data, under the name `ALONE`."""
 
     parts: Mapping[str, Statistics]
 
@@ -150,6 +150,14 @@ class StatisticsByPart:
         require_known("statistics", name, self.parts)
         return self.parts[name]
 
+    def of_training_data(self, part: str) -> Statistics:
+        """Those that normalize a part of the data which these are of: its own, or all parts' one set.
+
+        Raises:
+            ConfigurationError: there are others' only.
+        """
+        return self.choose(None if set(self.parts) == {ALONE} else part)
+
     def require_fitting(self, spec: Spec) -> None:
         """Raise unless every part's are of as many numbers as a spec's states and actions have.
 
@@ -163,7 +171,7 @@ class StatisticsByPart:
                 raise DataError(f"{name}: {error}" if name else str(error)) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary, for a single data set that of its `Statistics`; `from_dict` is the inverse."""
+        """A JSON-ready dictionary, of one set that of its `Statistics`; `from_dict` is the inverse."""
         if set(self.parts) == {ALONE}:
             return dict(self.parts[ALONE].to_dict())
         return {name: statistics.to_dict() for name, statistics in self.parts.items()}

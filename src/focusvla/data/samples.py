@@ -76,7 +76,7 @@ def build_samples(
     """Make the samples of some episodes, or of all.
 
     `stride` is that of the frame cache. Validation passes the statistics of its training data; with those of each
-    part, a mixture's episodes are normalized by their own part's.
+    part, a mixture's episodes are normalized by their own part's, with one set by that.
 
     Raises:
         DataError: no episode, one that does not exist, or statistics of another width.
@@ -92,7 +92,8 @@ def build_samples(
     statistics.require_fitting(source.spec)
     parts = parts_of(source)
     chosen_statistics = [
-        statistics if isinstance(statistics, Statistics) else statistics.choose(part.name) for part in parts
+        statistics if isinstance(statistics, Statistics) else statistics.of_training_data(part.name)
+        for part in parts
     ]
     normalizers = [(action_normalizer(own, source.spec), state_normalizer(own)) for own in chosen_statistics]
     owners = np.repeat(np.arange(len(parts)), [part.source.num_episodes for part in parts])

@@ -16,7 +16,7 @@ import fcntl
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from focusvla.evaluation.actors import ActorSystem, ProcessSystem
 from focusvla.evaluation.agenda import Agenda, plan_episodes
 from focusvla.evaluation.episode_files import Kept, episode_file, read_trajectory
 from focusvla.evaluation.episodes import PlannedEpisode, PlayedEpisode, PolicyTraits, Setting
+from focusvla.evaluation.parts import identity_in_suite
 from focusvla.evaluation.policies import GPU_BATCH, SILENCED, PolicySource
 from focusvla.evaluation.protocol import Protocol, protocol
 from focusvla.evaluation.results import VISION_BLIND, EpisodeResult, ResultsFile, worth_drawing
@@ -78,7 +79,7 @@ def evaluate(
                 f"controls: expected none that silence a stream, got {', '.join(silenced)}. The policy does not attend."
             )
         with _locked(output):
-            record = _Record(output, config, rules, traits, source.description, planned, on_progress)
+            record = _Record(output, config, rules, traits, source, planned, on_progress)
             agenda = record.agenda()
             for job, outcome in scheduler.run(agenda.next_job, record.note_incident):
                 record.take(agenda, job, outcome)
@@ -142,15 +143,16 @@ class _Record:
         config: EvaluationConfig,
         rules: Protocol,
         traits: PolicyTraits,
-        description: str,
+        source: PolicySource,
         planned: Sequence[PlannedEpisode],
         on_progress: Progress,
     ):
         self._output, self._config, self._rules, self._planned = output, config, rules, planned
         self._on_progress = on_progress
         steps = actions_per_inference(config, rules, traits.chunk_length)
-        self._setting = Setting(rules, steps, traits)
-        described = rules.to_dict() | {"checkpoint": description}
+        self._actions_per_inference = steps
+        self._traits, self._parts = traits, source.parts
+        described = rules.to_dict() | {"checkpoint": source.description}
         shared_out = {"shard": config.shard, "num_shards": config.num_shards, "planned": len(planned)}
         require_same_rules(output, described)
         self._file = ResultsFile(
@@ -159,6 +161,7 @@ class _Record:
             protocol_revision=rules.revision,
             policy=traits.identity,
             actions_per_inference=steps,
+            parts=source.parts,
         )
         _write_json(output / "protocol.json", described | shared_out)
         self._finished = {PlannedEpisode.of(result): result for result in self._file.results}
@@ -217,10 +220,16 @@ class _Record:
     def _tell(self, result: EpisodeResult | None, remark: str) -> None:
         self._on_progress(len(self.results), len(self._planned), result, remark)
 
+    def _setting(self, planned: PlannedEpisode) -> Setting:
+        """With what the policy is called in the episode's suite."""
+        identity = identity_in_suite(self._traits.identity, self._parts, planned.suite)
+        traits = replace(self._traits, identity=identity)
+        return Setting(self._rules, self._actions_per_inference, traits)
+
     def _play_job(self, planned: PlannedEpisode) -> Job:
         return Job(
             method="begin",
-            arguments=(self._setting, planned, self._stand_in(planned)),
+            arguments=(self._setting(planned), planned, self._stand_in(planned)),
             group=(planned.suite, planned.task),
             label=planned.name,
         )
@@ -250,19 +259,20 @@ class _Record:
 
     def _drawing_jobs(self, shown: PlannedEpisode, video: str) -> Iterator[Job]:
         trajectory = read_trajectory(self._trajectory(shown))
-        group, traits = (shown.suite, shown.task), self._setting.traits
+        group, setting = (shown.suite, shown.task), self._setting(shown)
         if not (self._output / "videos" / video).exists():
-            size = self._config.video_size or traits.spec.cameras[0].height
-            arguments = (self._setting, shown, trajectory["snapshots"], size)
+            size = self._config.video_size or setting.traits.spec.cameras[0].height
+            arguments = (setting, shown, trajectory["snapshots"], size)
             yield Job(method="draw_video", arguments=arguments, group=group, label=video)
         is_complete = "actions" in trajectory  # of an earlier version it has joint positions only
         observations = episode_file(self._output, "observations", shown)
-        if traits.cameras and is_complete and not observations.exists():
-            arguments = (self._setting, shown, trajectory)
+        if setting.traits.cameras and is_complete and not observations.exists():
+            arguments = (setting, shown, trajectory)
             yield Job(method="recall", arguments=arguments, group=group, label=f"{shown.name}-observations")
 
     def _broken(self, planned: PlannedEpisode, reason: str) -> PlayedEpisode:
         """The result of an episode that no player could finish."""
+        setting = self._setting(planned)
         result = EpisodeResult(
             suite=planned.suite,
             task=planned.task,
@@ -276,8 +286,8 @@ class _Record:
             seconds=0.0,
             protocol=self._rules.name,
             protocol_revision=self._rules.revision,
-            policy=self._setting.traits.identity,
-            actions_per_inference=self._setting.actions_per_inference,
+            policy=setting.traits.identity,
+            actions_per_inference=setting.actions_per_inference,
             error=reason,
             versions=versions(),
         )

@@ -7,14 +7,16 @@ command goes on with the rest.
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from focusvla.config.suites import clean_suite
 from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
 from focusvla.errors import ConfigurationError, DataError
+from focusvla.evaluation.parts import identity_in_suite
 
 LANGUAGE_BLIND = "language_blind"
 """Condition: the policy reads another task's instruction."""
@@ -48,7 +50,7 @@ class EpisodeResult:
     protocol_revision: int = 1
     """Which of the rules that this name has had; those of other revisions are not compared."""
     policy: str
-    """Identifies the policy: a digest of its weights, or its name."""
+    """Identifies the policy: see `focusvla.evaluation.parts.PolicyIdentity`."""
     actions_per_inference: int
     error: str
     """Traceback of an episode that broke, which counts as a failure; empty otherwise."""
@@ -145,9 +147,17 @@ class ResultsFile:
     """Appends episodes to a JSON-lines file and knows which it holds."""
 
     def __init__(
-        self, path: Path, *, protocol: str, protocol_revision: int, policy: str, actions_per_inference: int
+        self,
+        path: Path,
+        *,
+        protocol: str,
+        protocol_revision: int,
+        policy: str,
+        actions_per_inference: int,
+        parts: Mapping[str, str] = MappingProxyType({}),
     ):
-        """Open or create `path`; a last line cut off by a kill is removed, and `num_repaired_bytes` says so.
+        """Open or create `path`; a last line cut off by a kill is removed, and `num_repaired_bytes` says so. `policy` is
+        called as `identity_in_suite` does with `parts`.
 
         Raises:
             ConfigurationError: it holds results of another policy or protocol.
@@ -158,7 +168,6 @@ class ResultsFile:
         expected = {
             "protocol": protocol,
             "protocol_revision": protocol_revision,
-            "policy": policy,
             "actions_per_inference": actions_per_inference,
         }
         with explained_storage_errors(path):
@@ -167,7 +176,8 @@ class ResultsFile:
             self.num_repaired_bytes = len(_cut_off(path)) if path.exists() else 0
             """Length of an incomplete last line that was removed: that episode is played again."""
             for result in self.results:
-                for field, value in expected.items():
+                identity = identity_in_suite(policy, parts, result.suite)
+                for field, value in {**expected, "policy": identity}.items():
                     if getattr(result, field) != value:
                         raise ConfigurationError(
                             f"{path} holds results with {field}={getattr(result, field)!r}, this evaluation has "

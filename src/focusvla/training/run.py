@@ -62,12 +62,18 @@ def require_same_data(run: Path, checkpoint: Path, spec: Spec, statistics: Stati
     differing = [
         f"ranges of {name}" for name in sorted(found.keys() | here) if found.get(name) != here.get(name)
     ]
+    if statistics_of_run.parts.keys() != statistics.parts.keys():
+        differing = [f"statistics of {_named(statistics_of_run)} there, of {_named(statistics)} here"]
     differing += spec_of_run.differences(spec)
     if differing:
         raise ConfigurationError(
             f"data: expected what run={run} was begun with, got other data ({'; '.join(differing)}). Continue it with "
             "its own, unchanged, or choose another folder."
         )
+
+
+def _named(statistics: StatisticsByPart) -> str:
+    return ", ".join(name and f"part {name!r}" for name in statistics.parts) or "all data together"
 
 
 def best_step(metrics: Iterable[dict[str, Any]], steps: Iterable[int]) -> int | None:

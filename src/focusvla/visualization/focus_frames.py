@@ -44,6 +44,8 @@ class Frame:
     """The conventions of the observation."""
     regions: Regions | None
     """Where the task's object, its target and the gripper are; None where no simulator tells."""
+    suite: str = ""
+    """Of the episode; empty where it is of none."""
 
 
 def frames_of_data(source: EpisodeSource, index: int, step: int | None, every: int) -> Iterator[Frame]:
@@ -91,7 +93,8 @@ def frames_of_results(results: Path, with_regions: bool) -> Iterator[Frame]:
         for index, step in enumerate(steps):
             seen = {camera: frames[index] for camera, frames in images.items()}
             observation = Observation(seen, states[index], result.instruction)
-            yield Frame(planned.name, step, observation, spec, next(regions) if regions else None)
+            found = next(regions) if regions else None
+            yield Frame(planned.name, step, observation, spec, found, result.suite)
 
 
 def frames_of_simulation(
@@ -122,7 +125,7 @@ def frames_of_simulation(
         observation, step = next(playing), 0
         while True:
             regions = _regions(environment, environment.snapshot())
-            yield Frame(planned.name, step, observation, environment.spec, regions)
+            yield Frame(planned.name, step, observation, environment.spec, regions, planned.suite)
             try:
                 observation = playing.send(policy.infer(observation))
             except StopIteration:
