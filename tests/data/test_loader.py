@@ -24,7 +24,7 @@ def _tokenize(instructions: list[str]) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture
 def samples(memory: MemorySource) -> Samples:
-    return build_samples(memory, statistics=memory.statistics(), chunk_length=2)
+    return build_samples(memory, statistics=memory.statistics(), state_limit=1.5, chunk_length=2)
 
 
 @pytest.fixture
