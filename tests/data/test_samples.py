@@ -32,6 +32,29 @@ def test_chunks_repeat_the_last_action_of_the_episode_and_mask_the_repetition(me
     ]  # fmt: skip
 
 
+def test_dropped_last_frames_leave_whole_chunks_alone(memory: MemorySource):
+    samples = build_samples(
+        memory, statistics=IDENTITY, state_limit=1.5, chunk_length=3, last_frames="dropped"
+    )
+    chunks, mask = samples.action_chunks(torch.arange(len(samples)))
+    assert (10 * chunks[..., 0]).round().int().tolist() == [
+        [0, 1, 2], [1, 2, 3],  # episode 0, 4 steps
+        [0, 1, 2],             # episode 1, 3 steps; episode 2, of 2, has none
+    ]  # fmt: skip
+    assert mask.all()
+    assert samples.frame_rows.tolist() == [0, 1, 4]
+    assert (samples.part_sizes, samples.num_short_episodes) == ((3,), 1)
+
+
+def test_episodes_that_are_all_shorter_than_a_chunk_are_refused_if_last_frames_are_dropped(
+    memory: MemorySource,
+):
+    with pytest.raises(
+        DataError, match=r"episodes: expected one of at least 5 steps.*Give --last-frames padded"
+    ):
+        build_samples(memory, statistics=IDENTITY, state_limit=1.5, chunk_length=5, last_frames="dropped")
+
+
 def test_with_stride_two_samples_skip_steps_but_chunks_do_not(memory: MemorySource):
     samples = build_samples(memory, statistics=IDENTITY, state_limit=1.5, chunk_length=2, stride=2)
     chunks, _ = samples.action_chunks(torch.arange(len(samples)))
@@ -67,6 +90,8 @@ def test_states_and_actions_are_normalized_as_the_policy_normalizes_them(memory:
     states = np.concatenate([memory.episode(index).state for index in range(3)])
     np.testing.assert_array_equal(samples.states, state_normalizer(statistics, 1.5).normalize(states))
     assert samples.actions.abs().max() <= 1
+    narrow = build_samples(memory, statistics=statistics, state_limit=0.5, chunk_length=1)
+    assert narrow.states.abs().max() == 0.5
 
 
 @pytest.mark.parametrize("episodes", [[], [3]])
