@@ -50,6 +50,7 @@ class TrainingConfig:
     """How a model learns from a data set."""
 
     steps: int
+    """Optimizer steps."""
     batch_size: int = 32
     """Samples of an optimizer step, over all processes and passes: the same on any number of devices."""
     learning_rate: float = 1e-3
@@ -60,13 +61,18 @@ class TrainingConfig:
     """What follows the linear warm-up: half a cosine down to `final_learning_rate_share` of the peak; the peak times
     `decay_factor` once more from each of `decay_steps` on; or the peak."""
     warmup_steps: int = 100
+    """Over which the learning rate rises to its peak; 0 begins at the peak."""
     final_learning_rate_share: float = 0.02
+    """With `cosine`: what is left of the peak at the end."""
     decay_steps: tuple[int, ...] = ()
+    """With `multi_step`: from which steps on the learning rate is lower."""
     decay_factor: float = 0.1
+    """With `multi_step`: by which factor at each of them."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the computation and of weights that do not learn. Those that do, their moments and their average are
     float32."""
     weight_decay: float = 0.05
+    """AdamW's, as a share of the learning rate."""
     weight_decay_on: Literal["matrices", "all"] = "matrices"
     """What decays: matrices alone, or norms, biases and gates as well."""
     max_gradient_norm: float = 1.0
@@ -77,6 +83,7 @@ class TrainingConfig:
     ema_decay: float = 0.99
     """Of the exponential moving average of weights that a checkpoint holds; 0 keeps the plain weights."""
     seed: int = 0
+    """Of the first weights, the order of samples and augmentation."""
     frame_stride: int = 1
     """Every which frame is a training sample, at least; rounded up to the data set's steps per picture. Actions are
     used at full rate."""
@@ -95,6 +102,7 @@ class TrainingConfig:
     log_every: int = 10
     """Steps between lines of metrics."""
     validate_every: int = 200
+    """Steps between validations on the episodes that are held out."""
     checkpoint_every: int = 200
     """Steps between checkpoints; the last step always makes one."""
 
@@ -134,6 +142,7 @@ class ExecutionConfig:
     """Whether torch.compile fuses what each layer does: some minutes before the first step for less time of each. The
     language model of `mini`, whose loop is written out, is left as it is."""
     device: Literal["auto", "cpu"] = "auto"
+    """`auto` is an accelerator if there is one."""
     threads: int = 0
     """Threads of the CPU to use; 0 leaves the choice to torch."""
     prefetched_batches: int = 2
@@ -153,12 +162,15 @@ class WeightsConfig:
     """What the pretrained parts start from: Hub repositories, folders or files; empty means random."""
 
     dinov2: str = ""
+    """A DINOv2-L/14 with registers."""
     siglip: str = ""
+    """A SigLIP-so400m/14."""
     language: str = ""
     """A Qwen2.5 with its tokenizer."""
     prismatic: str = ""
     """A Prismatic `.pt` checkpoint, read after the others: projector and language model, perhaps encoders."""
     vggt: str = ""
+    """A VGGT-1B, which `policy_head.values="vggt"` needs."""
 
     def __post_init__(self):
         given = [bool(self.dinov2), bool(self.siglip), bool(self.language)]
