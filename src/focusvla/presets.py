@@ -204,7 +204,7 @@ def paper() -> ExperimentConfig:
 
 def paper_recommended() -> ExperimentConfig:
     """`paper` trained as this project would: what is unlike VLA-Adapter's script, each with its reason, is in the docs'
-    page on the recipe."""
+    page on reproduction."""
     experiment = paper()
     training = dataclasses.replace(
         experiment.training,

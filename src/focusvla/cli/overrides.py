@@ -28,7 +28,7 @@ CONFIGURATIONS: dict[type, type] = {}
 
 def flags_of(kind: type, shown: object = None) -> type:
     """A type whose fields are those of the dataclass `kind`, none of them required; help tells the values of `shown`."""
-    types = get_type_hints(kind)
+    types: dict[str, Any] = get_type_hints(kind)
     flags = {}
     for field in fields(kind):
         value = None if shown is None else getattr(shown, field.name)
@@ -37,8 +37,9 @@ def flags_of(kind: type, shown: object = None) -> type:
             aliases=_ALIASES.get(field.name),
             help_behavior_hint=_hint(value, known=shown is not None),
         )
-        of_field = types[field.name]
-        flags[field.name] = Annotated[flags_of(of_field, value) if is_dataclass(of_field) else of_field, flag]
+        is_part = is_dataclass(types[field.name])
+        of_field = flags_of(types[field.name], value) if is_part else types[field.name]
+        flags[field.name] = Annotated[of_field, flag]
     found = TypedDict(kind.__name__, flags, total=False)  # type: ignore[misc] - made while running
     found.__doc__ = kind.__doc__
     CONFIGURATIONS[found] = kind

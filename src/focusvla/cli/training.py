@@ -105,14 +105,9 @@ def run_training(
     from focusvla.training.trainer import train as run
 
     # What is wrong without the data is told before they are opened.
-    training, _, _ = (
-        changed(part, overrides.get(name, {}))
-        for name, part in (
-            ("training", experiment.training),
-            ("weights", experiment.weights),
-            ("execution", experiment.execution),
-        )
-    )
+    training = changed(experiment.training, overrides.get("training", {}))
+    changed(experiment.weights, overrides.get("weights", {}))
+    changed(experiment.execution, overrides.get("execution", {}))
     if periodic.evaluate_every % training.checkpoint_every:
         raise ConfigurationError(
             f"evaluate_every={periodic.evaluate_every}: expected a multiple of "

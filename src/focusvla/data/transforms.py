@@ -34,8 +34,10 @@ class Variations:
 
     def part(self, chosen: slice, device: torch.device) -> "Variations":
         """Those of some samples, on the device of their images."""
-        drawn = (each[chosen].to(device) for each in (self.shifts, self.corners, self.colors))
-        return Variations(*drawn, self.settings)
+        shifts, corners, colors = (
+            each[chosen].to(device) for each in (self.shifts, self.corners, self.colors)
+        )
+        return Variations(shifts, corners, colors, self.settings)
 
 
 def augment(
@@ -64,9 +66,8 @@ def draw_variations(
     if _changes_colors(settings):
         num_drawn = 3 if settings.colors == "joint" else 4
         colors[:num_drawn] = torch.rand((num_drawn, size), generator=generator) * 2 - 1
-    return Variations(
-        *(each.unflatten(0, (batch, cameras)) for each in (shifts, corners, colors.T)), settings=settings
-    )
+    shifts, corners, colors = (each.unflatten(0, (batch, cameras)) for each in (shifts, corners, colors.T))
+    return Variations(shifts, corners, colors, settings)
 
 
 def vary(
@@ -80,12 +81,17 @@ def vary(
         return images
     # A CPU is more than twice as fast where the numbers of a few pictures stay in its cache.
     at_once = 4 if images.device.type == "cpu" else len(images)
-    colors = variations.colors.split(at_once)
+    groups = zip(
+        images.split(at_once),
+        variations.corners.split(at_once),
+        variations.colors.split(at_once),
+        strict=True,
+    )
     if settings.colors == "joint":
-        groups = zip(images.split(at_once), colors, strict=True)
-        return torch.cat([vary_colors(few, *drawn, settings) for few, *drawn in groups])
-    groups = zip(images.split(at_once), variations.corners.split(at_once), colors, strict=True)
-    return torch.cat([crop_and_vary_colors(few, *drawn, settings) for few, *drawn in groups])
+        return torch.cat([vary_colors(few, colors, settings) for few, _, colors in groups])
+    return torch.cat(
+        [crop_and_vary_colors(few, corners, colors, settings) for few, corners, colors in groups]
+    )
 
 
 def _changes_colors(settings: Augmentation) -> bool:
