@@ -45,7 +45,7 @@ class FocusVLAPolicy:
         self.spec = spec
         self.statistics = statistics
         self.experiment = experiment
-        self._normalize_state = state_normalizer(statistics)
+        self._normalize_state = state_normalizer(statistics, experiment.training.state_limit)
         self._normalize_action = action_normalizer(statistics, spec)
         self._prepared: InferenceModel | None = None
 

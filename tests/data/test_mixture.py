@@ -117,12 +117,12 @@ def test_each_part_is_normalized_by_its_own_statistics(spec: Spec):
     )
     mixture = _mix(near, far)
     by_part = statistics_by_part(mixture)
-    samples = build_samples(mixture, statistics=by_part, chunk_length=1)
+    samples = build_samples(mixture, statistics=by_part, state_limit=1.5, chunk_length=1)
     for part, rows in ((near, slice(0, 40)), (far, slice(40, 70))):
-        alone = build_samples(part, statistics=part.statistics(), chunk_length=1)
+        alone = build_samples(part, statistics=part.statistics(), state_limit=1.5, chunk_length=1)
         np.testing.assert_array_equal(samples.actions[rows], alone.actions)
         np.testing.assert_array_equal(samples.states[rows], alone.states)
-    together = build_samples(mixture, statistics=mixture.statistics(), chunk_length=1)
+    together = build_samples(mixture, statistics=mixture.statistics(), state_limit=1.5, chunk_length=1)
     assert (together.actions[:40, 0] < -0.2).all()
 
 
@@ -185,7 +185,9 @@ def test_samples_know_how_many_belong_to_each_part(make_memory: Callable[..., Me
             MixturePart(name="b", source=make_memory([2, 5]), weight=2.0),
         ]
     )
-    samples = build_samples(mixture, statistics=statistics_by_part(mixture), chunk_length=1, episodes=[0, 3])
+    samples = build_samples(
+        mixture, statistics=statistics_by_part(mixture), state_limit=1.5, chunk_length=1, episodes=[0, 3]
+    )
     assert (samples.part_sizes, samples.part_weights) == ((4, 5), (1.0, 2.0))
     assert samples.frame_rows.tolist() == [0, 1, 2, 3, 9, 10, 11, 12, 13]
 

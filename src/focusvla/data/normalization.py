@@ -4,9 +4,8 @@ A dimension is mapped by its 1 % and 99 % quantiles, which a few outliers do not
 
     y = 2 (x - q01) / (q99 - q01) - 1
 
-Departs from VLA-Adapter: states are clipped at 1.5 instead of 1, so that a robot beyond the demonstrated
-range still knows how far; the inverse is exact, without an epsilon; a constant dimension is 0 in training and
-inference alike.
+Departs from VLA-Adapter: the inverse is exact, without an epsilon; a constant dimension is 0 in training and inference
+alike. Where states are clipped is `TrainingConfig.state_limit`, which travels with a checkpoint.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +22,6 @@ from focusvla_client.spec import GRIPPER_OPEN_NEGATIVE
 
 ACTION_LIMIT = 1.0
 """Training targets are clipped here."""
-STATE_LIMIT = 1.5
-"""Normalized proprioception is clipped here, in training and in inference."""
 SMALLEST_RANGE = 1e-6
 """A dimension whose quantiles are closer than this is taken as constant."""
 
@@ -260,6 +257,6 @@ def action_normalizer(statistics: Statistics, spec: Spec) -> Normalizer:
     return Normalizer(statistics.action, limit=ACTION_LIMIT, untouched=untouched_dimensions(spec))
 
 
-def state_normalizer(statistics: Statistics) -> Normalizer:
-    """The one normalizer of proprioception, for training and inference."""
-    return Normalizer(statistics.state, limit=STATE_LIMIT)
+def state_normalizer(statistics: Statistics, limit: float) -> Normalizer:
+    """The one normalizer of proprioception, for training and inference; `limit` is `TrainingConfig.state_limit`."""
+    return Normalizer(statistics.state, limit=limit)

@@ -89,8 +89,10 @@ def measure_action_errors(
     samples = build_samples(
         selected,
         statistics=policy.statistics,
+        state_limit=training.state_limit,
         chunk_length=policy.experiment.model.chunk_length,
         stride=stride,
+        last_frames=training.last_frames,
     )
     owners = torch.unique(samples.end_steps, return_inverse=True)[1]
     shown = {"": samples, **dict.fromkeys(controls_of(policy), samples)}
@@ -175,6 +177,7 @@ def _errors(
         seed=training.seed,
         tokenize=model.tokenize,
         images=images,
+        center_crop_area=model.config.pictures.center_crop_area,
         device=model.feature_mean.device,
     )
     errors, steps = [], []
