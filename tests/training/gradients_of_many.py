@@ -47,6 +47,7 @@ def gradients(
     module, passes = engine.prepare(model), engine.passes(batch_size)
     shares = range(engine.process * passes, (engine.process + 1) * passes)
     batches = data.batches(0, 1, shares, engine.num_processes * passes, prefetch=0)
+    model.begin_step(0, 0)
     loss, _ = accumulate_gradients(module, batches, passes, data.num_action_steps(0), engine)
     found = {"loss": engine.sum(loss)}
     assert engine.num_processes == int(os.environ.get("WORLD_SIZE", 1))
