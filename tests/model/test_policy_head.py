@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from focusvla.model.policy_head import PolicyHead, TrainingNoiseLatent, pool_patches
-from focusvla.presets import paper
+from focusvla.presets import paper, preset
 
 # DINOv2-L and SigLIP-so400m side by side.
 PAPER_RAW_WIDTH = 1024 + 1152
@@ -24,6 +24,18 @@ def test_the_paper_configuration_has_the_239_million_parameters_of_table_3():
     linear = 896 * 896 + 896
     per_layer = 8 * linear + (2688 * 896 + 896) + 2 * 896 + linear
     assert sum(count for name, count in counts.items() if name.startswith("blocks")) == 24 * per_layer
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("baseline_mixed", 102_129_695), ("baseline_mixed_separate", 179_286_047), ("paper_mixed", 179_286_023)],
+)
+def test_the_mixed_policies_have_the_weights_of_vla_adapters_base_and_of_what_its_pro_calls(name, parameters):
+    """Its Pro has 38,578,176 more that are never called; Table 2's row without a gate has one scalar a layer less."""
+    with torch.device("meta"):
+        head = PolicyHead(preset(name).model, PAPER_RAW_WIDTH)
+    counts = {name: parameter.numel() for name, parameter in head.named_parameters()}
+    assert sum(count for name, count in counts.items() if not name.startswith("proprio")) == parameters
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from focusvla.config import ExecutionConfig, ExperimentConfig
 from focusvla.data.memory import random_source
 from focusvla.errors import CheckpointError, ConfigurationError, DataError, StorageError
 from focusvla.policy import checkpoint_steps, load_policy
-from focusvla.presets import paper_tiny, tiny
+from focusvla.presets import paper_tiny, tiny, with_policy_head
 from focusvla.simulation.libero import libero_spec
 from focusvla.training.metrics import read_metrics
 from focusvla.training.trainer import train
@@ -89,8 +89,9 @@ def test_two_runs_of_a_seed_are_equal_and_another_seed_is_not(arm_source, tmp_pa
     assert losses(tmp_path / "a") != losses(tmp_path / "c")
 
 
-def test_a_run_interrupted_at_a_checkpoint_goes_on_bit_for_bit(arm_source, tmp_path):
-    experiment = shortened(steps=6, checkpoint_every=2, validate_every=3)
+@pytest.mark.parametrize("head", [{}, {"latent": "training_noise", "positions": "rotary"}], ids=["", "noise"])
+def test_a_run_interrupted_at_a_checkpoint_goes_on_bit_for_bit(head, arm_source, tmp_path):
+    experiment = with_policy_head(shortened(steps=6, checkpoint_every=2, validate_every=3), **head)
     train(experiment, arm_source(), tmp_path / "undisturbed", cache_folder=tmp_path)
 
     class Interruption(Exception):
