@@ -35,8 +35,8 @@ def fitted(experiment: ExperimentConfig, spec: Spec, chunk_length: int | None = 
         queries = steps * len(spec.action)
     elif queries == model.chunk_length:
         queries = steps
-    patches = model.num_patches // model.num_cameras * len(spec.cameras)
-    keeps_all = model.policy_head.num_kept_patches == model.num_patches
+    patches = model.num_policy_patches // model.num_cameras * len(spec.cameras)
+    keeps_all = model.policy_head.num_kept_patches == model.num_policy_patches
     kept = patches if keeps_all else min(patches, model.policy_head.num_kept_patches)
     return dataclasses.replace(
         experiment,
@@ -152,7 +152,9 @@ def paper() -> ExperimentConfig:
                 vocabulary_size=151_936,
                 rope_theta=1e6,
             ),
-            policy_head=PolicyHeadConfig(num_heads=8, num_kept_patches=256, latent="noise"),
+            policy_head=PolicyHeadConfig(
+                num_heads=8, num_kept_patches=256, positions="rotary", latent="training_noise"
+            ),
             num_cameras=2,
             state_dim=8,
             action_dim=7,
@@ -197,6 +199,7 @@ def paper() -> ExperimentConfig:
             dinov2="facebook/dinov2-with-registers-large",
             siglip="google/siglip-so400m-patch14-224",
             language="Qwen/Qwen2.5-0.5B",
+            prismatic="Stanford-ILIAD/prism-qwen25-extra-dinosiglip-224px-0_5b",
             vggt="facebook/VGGT-1B",
         ),
     )
@@ -274,6 +277,7 @@ def paper_tiny() -> ExperimentConfig:
             pictures=PictureConfig(),
         ),
         training=dataclasses.replace(tiny().training, state_noise=0.0),
+        weights=WeightsConfig(random_frozen=True),
     )
 
 
@@ -286,9 +290,13 @@ def with_policy_head(experiment: ExperimentConfig, **changes: object) -> Experim
 # Table 2, one change after the other: attention, number of patches, gate, values. Its last row is `paper`.
 
 
+MIXED: dict[str, Any] = {"attention": "mixed", "streams": "separate", "positions": "none"}
+"""VLA-Adapter's Pro layout, whose maps are those that Table 3 counts; its positions are its own, without the field."""
+
+
 def paper_mixed() -> ExperimentConfig:
     """Table 2, attention: mixed, all 512 patches, no gate, the language model's states."""
-    return with_policy_head(paper_cascaded(), attention="mixed")
+    return with_policy_head(paper_cascaded(), **MIXED)
 
 
 def paper_cascaded() -> ExperimentConfig:
@@ -337,9 +345,9 @@ def paper_values_vggt() -> ExperimentConfig:
 
 
 STRUCTURES: dict[str, dict[str, Any]] = {
-    "mixed": {"attention": "mixed"},
-    "pooled": {"attention": "mixed", "pooling": "2x2", "num_kept_patches": 128},
-    "gated": {"attention": "mixed", "gate": "scalar"},
+    "mixed": MIXED,
+    "pooled": MIXED | {"pooling": "2x2", "num_kept_patches": 128},
+    "gated": MIXED | {"gate": "scalar"},
     "cascaded": {},
 }
 """Rows of Fig. 4: what bounds the visual tokens' influence."""
@@ -352,7 +360,7 @@ def paper_structure(structure: str, values: str) -> ExperimentConfig:
 
 def baseline_mixed() -> ExperimentConfig:
     """VLA-Adapter's base policy on the same backbone: mixed attention with a gate on the scores."""
-    return with_policy_head(paper_mixed(), gate="scalar")
+    return with_policy_head(paper_mixed(), gate="scalar", streams="shared")
 
 
 def baseline_mixed_separate() -> ExperimentConfig:
@@ -367,6 +375,7 @@ def baseline_mlp() -> ExperimentConfig:
         experiment.model.policy_head,
         attention="mlp",
         num_layers=2,
+        positions="none",
         latent="action_queries",
         num_kept_patches=512,
         gate="none",

@@ -52,6 +52,7 @@ def gradients(
     module, passes = engine.prepare(model), engine.passes(batch_size)
     shares = range(engine.process * passes, (engine.process + 1) * passes)
     batches = data.batches(0, 1, shares, engine.num_processes * passes, prefetch=0)
+    model.begin_step(0, 0)
     weights = action_weights(replace(experiment.training, gripper_weight=0.5), source.spec)
     loss, _ = accumulate_gradients(module, batches, passes, data.num_action_steps(0), engine, weights)
     found = {"loss": engine.sum(loss)}

@@ -22,7 +22,7 @@ from focusvla.data.memory import random_source
 from focusvla.data.mixture import MixturePart, MixtureSource
 from focusvla.errors import CheckpointError, ConfigurationError, DataError, StorageError
 from focusvla.policy import checkpoint_steps, load_policy
-from focusvla.presets import paper_tiny, tiny
+from focusvla.presets import paper_tiny, tiny, with_policy_head
 from focusvla.simulation.libero import libero_spec
 from focusvla.training.metrics import read_metrics
 from focusvla.training.trainer import train
@@ -90,9 +90,13 @@ def test_two_runs_of_a_seed_are_equal_and_another_seed_is_not(arm_source, tmp_pa
     assert losses(tmp_path / "a") != losses(tmp_path / "c")
 
 
-@pytest.mark.parametrize("normalized_by", [None, "joint"])
-def test_a_run_interrupted_at_a_checkpoint_goes_on_bit_for_bit(normalized_by, arm_source, tmp_path):
-    experiment = shortened(steps=6, checkpoint_every=2, validate_every=3)
+@pytest.mark.parametrize(
+    ("normalized_by", "head"),
+    [(None, {}), ("joint", {}), (None, {"latent": "training_noise", "positions": "rotary"})],
+    ids=["parts", "joint", "noise"],
+)
+def test_a_run_interrupted_at_a_checkpoint_goes_on_bit_for_bit(normalized_by, head, arm_source, tmp_path):
+    experiment = with_policy_head(shortened(steps=6, checkpoint_every=2, validate_every=3), **head)
     source = arm_source()
     if normalized_by:
         parts = [

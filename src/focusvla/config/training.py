@@ -168,9 +168,13 @@ class WeightsConfig:
     language: str = ""
     """A Qwen2.5 with its tokenizer."""
     prismatic: str = ""
-    """A Prismatic `.pt` checkpoint, read after the others: projector and language model, perhaps encoders."""
+    """A Prismatic vision-language model, read after the others: projector and language model, perhaps encoders. A Hub
+    repository or folder with one `checkpoints/step-*.pt`, or such a file."""
     vggt: str = ""
     """A VGGT-1B, which `policy_head.values="vggt"` needs."""
+    random_frozen: bool = False
+    """Whether layers that nothing was loaded into and that do not learn may stay as they were drawn: for tests of small
+    sizes. Otherwise they are refused."""
 
     def __post_init__(self):
         given = [bool(self.dinov2), bool(self.siglip), bool(self.language)]

@@ -145,6 +145,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
+            model.begin_step(config.seed, step)
             loss, waited = accumulate_gradients(
                 module, batches, passes, loaders.training.num_action_steps(step), engine, weights
             )

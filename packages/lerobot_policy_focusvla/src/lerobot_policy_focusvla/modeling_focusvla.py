@@ -163,6 +163,7 @@ class FocusVLAPolicy(PreTrainedPolicy):
         Raises:
             ConfigurationError: as `forward`.
         """
+        self.eval()  # in training the first latent may be noise
         return self.model(self._inputs(batch)).float()
 
     @torch.no_grad()
