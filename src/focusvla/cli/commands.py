@@ -128,7 +128,7 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
                 shown.say(remark)
 
         source = checkpoint_source(
-            find_checkpoint(checkpoint), config.device, config.statistics, config.inference
+            find_checkpoint(checkpoint), config.device, config.statistics, config.inference, config.pictures
         )
         return run(source, config, output, on_progress)
 

@@ -50,7 +50,7 @@ def diagnose(
     checkpoint = find_checkpoint(checkpoint)
     errors, results = None, []
     with for_people(as_json):
-        policy = load_policy(checkpoint, config.device, config.statistics)
+        policy = load_policy(checkpoint, config.device, config.statistics, config.pictures)
         if data is not None:
             with bar("errors") as shown:
                 errors = measure_action_errors(policy, open_source(data), shown.update)

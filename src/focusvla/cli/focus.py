@@ -10,6 +10,7 @@ import tyro
 from focusvla.cli.named_folders import named_folder
 from focusvla.cli.output import say
 from focusvla.cli.progress import bar
+from focusvla.config import AS_STORED, GivenPictures
 from focusvla.errors import ConfigurationError
 
 
@@ -54,6 +55,7 @@ def focus(
     pictures: bool = True,
     statistics: str | None = None,
     device: str = "cpu",
+    given_pictures: Annotated[GivenPictures, tyro.conf.arg(name="pictures")] = AS_STORED,
 ) -> None:
     """Show where policies look, and measure how focused they are.
 
@@ -74,6 +76,7 @@ def focus(
         pictures: Whether to draw.
         statistics: Of policies that were trained on a mixture: the part whose robot is shown.
         device: Where policies answer: `cpu`, `cuda` or another of torch's.
+        given_pictures: What policies do to pictures, where their checkpoints say nothing of it.
     """
     from focusvla.policy import load_policy
     from focusvla.visualization.focus_study import study_focus
@@ -84,7 +87,9 @@ def focus(
         )
     folders = _named_folders(checkpoints)
     _require_one(source)
-    policies = {name: load_policy(folder, device, statistics) for name, folder in folders.items()}
+    policies = {
+        name: load_policy(folder, device, statistics, given_pictures) for name, folder in folders.items()
+    }
     num_episodes, frames = _frames(source, next(iter(policies.values())), regions)
     done: list[str] = []
     with bar("focus") as shown:

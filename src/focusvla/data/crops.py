@@ -6,18 +6,20 @@ from torch import Tensor
 
 
 def crop_and_resize(
-    images: Float[Tensor, "batch height width 3"], corners: Float[Tensor, "batch 2"], side: float
-) -> Float[Tensor, "batch height width 3"]:
+    images: Float[Tensor, "batch height width channels"], corners: Float[Tensor, "batch 2"], side: float
+) -> Float[Tensor, "batch height width channels"]:
     """Cut a window out of each image and stretch it to the whole size.
 
     `corners` are the window's top and left, `side` its height and width, as shares of the image's. Pixel i of n reads at
-    (corner + side * i / (n - 1)) * (n - 1), between its two neighbours linearly (TensorFlow's `crop_and_resize`): a row
-    [0, 10, 20, 30, 40] with corner 0.25 and side 0.5 becomes [10, 15, 20, 25, 30].
+    (corner + side * i / (n - 1)) * (n - 1), between its two neighbors linearly (TensorFlow's `crop_and_resize`): a row
+    [0, 10, 20, 30, 40] with corner 0.25 and side 0.5 becomes [10, 15, 20, 25, 30]. Its float32 operations are done in its
+    order, columns first, since what is cut off to 8 bits afterwards depends on the last of them.
     """
-    for axis in (1, 2):
+    for axis in (2, 1):
         last = images.shape[axis] - 1
-        steps = torch.arange(last + 1, device=images.device, dtype=torch.float32)
-        places = corners[:, axis - 1, None] * last + side * steps
+        begin = corners[:, axis - 1, None]
+        step = ((begin + side) - begin) * last / max(last, 1)
+        places = begin * last + torch.arange(last + 1, device=images.device, dtype=torch.float32) * step
         first = places.floor().clamp(0, max(last - 1, 0))
         share = (places - first)[..., None]
         low = first.long()
@@ -26,7 +28,7 @@ def crop_and_resize(
         rows = images.movedim(axis, 1).flatten(2)
         low, high = (rows.gather(1, i[..., None].expand(-1, -1, rows.shape[2])) for i in (low, high))
         shape = images.movedim(axis, 1).shape
-        images = torch.lerp(low, high, share.to(low.dtype)).view(shape).movedim(1, axis)
+        images = (low + (high - low) * share.to(low.dtype)).view(shape).movedim(1, axis)
     return images.contiguous()
 
 

@@ -13,6 +13,7 @@ from focusvla.data.episodes import EpisodeSource
 from focusvla.data.frame_cache import sampled_steps
 from focusvla.data.mixture import parts_of
 from focusvla.data.normalization import (
+    Normalization,
     Statistics,
     StatisticsByPart,
     action_normalizer,
@@ -72,11 +73,12 @@ def build_samples(
     chunk_length: int,
     stride: int = 1,
     episodes: Sequence[int] | None = None,
+    normalization: Normalization = "exact",
 ) -> Samples:
     """Make the samples of some episodes, or of all.
 
     `stride` is that of the frame cache. Validation passes the statistics of its training data; with those of each
-    part, a mixture's episodes are normalized by their own part's.
+    part, a mixture's episodes are normalized by their own part's. `normalization` is the model's.
 
     Raises:
         DataError: no episode, one that does not exist, or statistics of another width.
@@ -94,7 +96,10 @@ def build_samples(
     chosen_statistics = [
         statistics if isinstance(statistics, Statistics) else statistics.choose(part.name) for part in parts
     ]
-    normalizers = [(action_normalizer(own, source.spec), state_normalizer(own)) for own in chosen_statistics]
+    normalizers = [
+        (action_normalizer(own, source.spec, normalization), state_normalizer(own, normalization))
+        for own in chosen_statistics
+    ]
     owners = np.repeat(np.arange(len(parts)), [part.source.num_episodes for part in parts])
     instructions: dict[str, int] = {}
     frame_rows, first_steps, end_steps, instruction_ids, states, actions = [], [], [], [], [], []

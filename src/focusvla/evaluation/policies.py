@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32
 
-from focusvla.config import AS_TRAINED, InferenceConfig
+from focusvla.config import AS_STORED, AS_TRAINED, GivenPictures, InferenceConfig
 from focusvla.evaluation.episodes import PolicyTraits, Request
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import ACTION_QUERIES_SILENCED, VISION_SILENCED
 
 GPU_BATCH = 16
@@ -37,10 +38,12 @@ def checkpoint_source(
     device: str = "cpu",
     statistics: str | None = None,
     inference: InferenceConfig = AS_TRAINED,
+    pictures: GivenPictures = AS_STORED,
 ) -> PolicySource:
-    """The policy in a checkpoint folder, on a device of torch's, with the statistics of a part of its mixture."""
+    """The policy in a checkpoint folder, on a device of torch's, with the statistics of a part of its mixture and with picture
+    steps of which it says nothing."""
     folder = checkpoint.absolute()
-    arguments = folder, device, statistics, inference
+    arguments = folder, device, statistics, inference, pictures
     return PolicySource(CheckpointPolicy, arguments, str(folder), num_gpus=int(device != "cpu"))
 
 
@@ -53,6 +56,7 @@ class CheckpointPolicy:
         device: str,
         statistics: str | None = None,
         inference: InferenceConfig = AS_TRAINED,
+        pictures: GivenPictures = AS_STORED,
     ):
         """Load `checkpoint`.
 
@@ -65,12 +69,16 @@ class CheckpointPolicy:
 
         if device == "cpu":
             torch.set_num_threads(1)  # the other cores simulate
-        self._policy = load_policy(checkpoint, device, statistics).prepare(inference)
-        self._identity = weights_digest(checkpoint)
-        if self._policy.dtype != torch.float32:
-            self._identity += f"-{str(self._policy.dtype).removeprefix('torch.')}"
-        if statistics is not None:
-            self._identity += f"-{statistics}"
+        self._policy = load_policy(checkpoint, device, statistics, pictures).prepare(inference)
+        precision = str(self._policy.dtype).removeprefix("torch.")
+        self._identity = str(
+            PolicyIdentity(
+                digest=weights_digest(checkpoint),
+                precision=precision if precision != "float32" else "",
+                pictures=self._policy.experiment.model.pictures,
+                statistics=statistics or "",
+            )
+        )
 
     def traits(self) -> PolicyTraits:
         """What players must know of it."""

@@ -57,6 +57,7 @@ def open_loaders(
             chunk_length=experiment.model.chunk_length,
             stride=stride,
             episodes=episodes,
+            normalization=experiment.model.normalization,
         )
 
     def loader(chosen: Samples) -> BatchLoader:

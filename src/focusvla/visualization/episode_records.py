@@ -12,6 +12,7 @@ from focusvla.errors import CheckpointError, ConfigurationError
 from focusvla.evaluation.episode_files import episode_file, read_observations, read_trajectory
 from focusvla.evaluation.episodes import PlannedEpisode
 from focusvla.evaluation.evaluate import video_name
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.policy import FocusVLAPolicy, find_checkpoint, load_policy, weights_digest
 from focusvla.simulation.suites import suite_spec
@@ -130,12 +131,12 @@ def _no_observations(episode: DrawnEpisode) -> str:
 
 def _own_policy(contents: EvaluationContents, device: str) -> FocusVLAPolicy | str:
     """The policy that was evaluated, or a sentence that says why it is not at hand."""
-    identity, _, part = contents.episodes[0].policy.partition("-")
+    identity = PolicyIdentity.parse(contents.episodes[0].policy)
     try:
         folder = find_checkpoint(Path(contents.protocol["checkpoint"]))
-        if weights_digest(folder) != identity:
+        if weights_digest(folder) != identity.digest:
             return "The evaluated checkpoint has changed since."
-        return load_policy(folder, device, part or None)
+        return load_policy(folder, device, identity.statistics or None, identity.given_pictures)
     except CheckpointError:
         return "The evaluated checkpoint is not where it was."
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from focusvla.config import AS_STORED
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.policy import find_checkpoint, load_policy, read_experiment, weights_digest
 from focusvla.versions import versions
 from focusvla.visualization.episode_browser import browser_contents
@@ -123,10 +125,12 @@ def _draw_focus(
     if not observed:
         return Focus(absent="No evaluation here saved what its policy saw.")
     digest = weights_digest(checkpoint)
-    own = [contents for contents in observed if contents.episodes[0].policy.partition("-")[0] == digest]
-    source = (own or observed)[0]
-    part = source.episodes[0].policy.partition("-")[2] if own else ""  # of a mixture, as it was evaluated
-    policy = load_policy(checkpoint, device, part or None)
+    evaluated = [PolicyIdentity.parse(contents.episodes[0].policy) for contents in observed]
+    own = [place for place, identity in enumerate(evaluated) if identity.digest == digest]
+    source = observed[own[0] if own else 0]
+    identity = evaluated[own[0]] if own else PolicyIdentity(digest=digest)  # loaded as it was evaluated
+    given = identity.given_pictures if own else AS_STORED
+    policy = load_policy(checkpoint, device, identity.statistics or None, given)
     model = policy.experiment.model
     return Focus(
         source=source.name,
