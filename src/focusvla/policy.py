@@ -232,7 +232,7 @@ def checkpoint_steps(run: Path) -> list[int]:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """`path` itself if it is a checkpoint of ours or a run folder of VLA-Adapter's, or the newest of the training run there.
+    """`path` itself if it is a checkpoint or a run folder of VLA-Adapter's, or the newest of the training run there.
 
     Raises:
         CheckpointError: there is none of them, or a run folder of VLA-Adapter's that is incomplete.
@@ -266,12 +266,12 @@ def load_policy(
     path: Path, device: str = "cpu", statistics: str | None = None, pictures: GivenPictures = AS_STORED
 ) -> FocusVLAPolicy:
     """Load a checkpoint, the newest one of a training run, or a run folder of VLA-Adapter's, onto a device of torch's.
-    Strict: every key must match; adapters are merged. After training on a mixture, `statistics` names the part whose robot
-    is to be driven. `pictures` are steps of which the checkpoint says nothing.
+    Strict: every key must match; adapters are merged. After training on a mixture, `statistics` names the part whose
+    robot is to be driven. `pictures` are steps of which the checkpoint says nothing.
 
     Raises:
-        ConfigurationError: there is no such device, no such part, or none named where there are several, or a picture step
-            is given that the checkpoint has otherwise.
+        ConfigurationError: there is no such device, no such part, or none named where there are several, or a picture
+            step is given that the checkpoint has otherwise.
         CheckpointError: a file is missing or damaged, or keys are missing or unexpected, which are listed.
         MissingDependencyError: the vision encoder's weights come from a package that is not installed.
     """
@@ -290,8 +290,8 @@ def load_policy(
 
 
 def with_given_pictures(folder: Path, experiment: ExperimentConfig, given: GivenPictures) -> ExperimentConfig:
-    """The experiment of a checkpoint with the picture steps that are given beside it; VLA-Adapter's run folders say nothing
-    of them, and have those of its evaluation.
+    """The experiment of a checkpoint with the picture steps that are given beside it; VLA-Adapter's run folders say
+    nothing of them, and have those of its evaluation.
 
     Raises:
         ConfigurationError: a step is given that the checkpoint has otherwise.

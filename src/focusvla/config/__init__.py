@@ -3,6 +3,7 @@
 from focusvla.config.checks import config_from_dict
 from focusvla.config.inference import AS_TRAINED, InferenceConfig
 from focusvla.config.model import (
+    AS_SHOWN,
     AS_STORED,
     DINOV2_LARGE,
     SIGLIP_SO400M,
@@ -27,6 +28,7 @@ from focusvla.config.training import (
 )
 
 __all__ = [
+    "AS_SHOWN",
     "AS_STORED",
     "AS_TRAINED",
     "DINOV2_LARGE",

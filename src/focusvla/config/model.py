@@ -188,8 +188,8 @@ class PictureConfig:
     jpeg_quality: int = 0
     """JPEG compression before resizing, for policies trained on stored JPEG pictures (RLDS: 95); 0 for none."""
     center_crop_area: float = 1.0
-    """Share of the picture's area, in its middle, that is stretched to the whole size after resizing, for policies trained
-    on random crops of that area; 1 for all of it."""
+    """Share of the picture's area, in its middle, that is stretched to the whole size after resizing, for policies
+    trained on random crops of that area; 1 for all of it."""
 
     def __post_init__(self):
         _require(
@@ -205,12 +205,15 @@ class PictureConfig:
             self.center_crop_area,
         )
 
-
     def __str__(self) -> str:
         """Such as `jpeg95-crop0.9`; empty without any step."""
         jpeg = f"jpeg{self.jpeg_quality}" if self.jpeg_quality else ""
         crop = f"crop{self.center_crop_area}" if self.center_crop_area != 1 else ""
         return "-".join(filter(None, (jpeg, crop)))
+
+
+AS_SHOWN = PictureConfig()
+"""No steps: pictures are only resized."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,8 +223,8 @@ class GivenPictures:
     jpeg_quality: int | None = None
     """JPEG compression before resizing, 1..100 or 0 for none, of a policy whose checkpoint says nothing of it."""
     center_crop_area: float | None = None
-    """Share of the picture's area that is kept, 1 for all of it, of a policy whose checkpoint says nothing of it: 0.9 after
-    training on random crops of 0.9."""
+    """Share of the picture's area that is kept, 1 for all of it, of a policy whose checkpoint says nothing of it: 0.9
+    after training on random crops of 0.9."""
 
     def over(self, stored: PictureConfig, *, is_stated: bool = True) -> PictureConfig:
         """`stored` with what is given in place of steps that it lacks or, unless it `is_stated`, of any.
@@ -232,7 +235,7 @@ class GivenPictures:
         chosen = {name: value for name, value in vars(self).items() if value is not None}
         for name, value in chosen.items():
             held = getattr(stored, name)
-            if is_stated and held not in (value, getattr(PictureConfig(), name)):
+            if is_stated and held not in (value, getattr(AS_SHOWN, name)):
                 raise ConfigurationError(
                     f"pictures.{name}={value:g}: expected the checkpoint's own {held:g}, with which it was trained, or "
                     "none. Leave it out."
@@ -268,7 +271,7 @@ class ModelConfig:
     """`vla_adapter`: read all states one position too early, as the system does whose weights were trained so: its
     first patch is the token before the patches, its last action query is never read."""
     adapters: AdapterConfig = AdapterConfig()
-    pictures: PictureConfig = PictureConfig()
+    pictures: PictureConfig = AS_SHOWN
     normalization: Literal["exact", "vla_adapter"] = "exact"
     """Between physical units and the model's. `vla_adapter`: ranges are wider by 1e-8, states are clipped at 1, and a
     gripper that opens at -1 is 1 open and 0 closed to the model, whose answer is rounded to either command."""

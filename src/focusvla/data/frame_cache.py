@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from focusvla.config import PictureConfig
+from focusvla.config import AS_SHOWN, PictureConfig
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.pictures import prepare_pictures
 from focusvla.data.storage import (
@@ -53,15 +53,15 @@ def open_frame_cache(
     *,
     stride: int = 1,
     size: int,
-    pictures: PictureConfig = PictureConfig(),
+    pictures: PictureConfig = AS_SHOWN,
     num_workers: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> FrameCache:
     """Open the cache of a data set, decoding it first if that has not been done.
 
     The file's name holds a fingerprint of the data set, the stride, the size and the steps that `pictures` go through, so
-    that another data set is never mistaken for this one. Of several processes that ask at once, one decodes and the others wait. A killed one
-    leaves a ledger of finished episodes, which the next does not decode again.
+    that another data set is never mistaken for this one. Of several processes that ask at once, one decodes and the
+    others wait. A killed one leaves a ledger of finished episodes, which the next does not decode again.
 
     `num_workers` threads decode an episode each, by default one for each core. `on_progress` is told the number of
     finished and of all episodes.

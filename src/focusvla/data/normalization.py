@@ -196,8 +196,8 @@ class Normalizer:
         normalize    [[5, 7], [12, 7]]  ->  [[0, 7], [1, 7]]
         unnormalize  [[0, 7], [ 1, 7]]  ->  [[5, 7], [10, 7]]
 
-    With a `margin`, which widens every range, no dimension is taken as constant. A dimension in `binary` is commanded by -1
-    and +1; the network sees 1 and 0 in their place, and its answer is rounded to the nearer command, 0.5 to 0.
+    With a `margin`, which widens every range, no dimension is taken as constant. A dimension in `binary` is commanded by
+    -1 and +1; the network sees 1 and 0 in their place, and its answer is rounded to the nearer command, 0.5 to 0.
 
     `center`, `half_range`, `inverse_half_range` and `limit` hold a float64 number for each dimension, `is_binary` a bool.
     """

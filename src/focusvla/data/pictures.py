@@ -60,8 +60,10 @@ def crop_center(
 def stretch_center(
     values: Float[Tensor, "batch height width channels"], area: float
 ) -> Float[Tensor, "batch height width channels"]:
-    """`crop_center` without rounding, of any values. Seen from its edges, not from the middles of its outer pixels, exactly
-    the middle sqrt(area) of each side is left, whatever the size."""
-    side = torch.tensor(area, dtype=torch.float32).sqrt()  # rounded as in the published pipelines
-    corners = ((1 - side) / 2).to(values.device).expand(len(values), 2)
+    """`crop_center` without rounding, of any values. Measured from edge to edge, the middle sqrt(area) of each side is
+    left, whatever the size."""
+    side = np.sqrt(
+        np.float32(area)
+    )  # in float32, as in the published pipelines; torch's root is not the nearest number
+    corners = torch.full((len(values), 2), float((1 - side) / 2), device=values.device)
     return crop_and_resize(values, corners, float(side))

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from focusvla.config import GivenPictures, PictureConfig
+from focusvla.config import AS_SHOWN, GivenPictures, PictureConfig
 
 _FORM = re.compile(
     r"(?P<digest>[0-9a-f]{16})(?:-(?P<precision>bfloat16))?"
@@ -19,7 +19,7 @@ class PolicyIdentity:
     """Of the checkpoint's weights, see `focusvla.policy.weights_digest`."""
     precision: str = ""
     """Of the computation, if it is not float32."""
-    pictures: PictureConfig = PictureConfig()
+    pictures: PictureConfig = AS_SHOWN
     """What it does to pictures."""
     statistics: str = ""
     """The part of a mixture whose robot it drives, if one was named."""

@@ -40,8 +40,8 @@ def checkpoint_source(
     inference: InferenceConfig = AS_TRAINED,
     pictures: GivenPictures = AS_STORED,
 ) -> PolicySource:
-    """The policy in a checkpoint folder, on a device of torch's, with the statistics of a part of its mixture and with picture
-    steps of which it says nothing."""
+    """The policy in a checkpoint folder, on a device of torch's, with the statistics of a part of its mixture and with
+    picture steps of which it says nothing."""
     folder = checkpoint.absolute()
     arguments = folder, device, statistics, inference, pictures
     return PolicySource(CheckpointPolicy, arguments, str(folder), num_gpus=int(device != "cpu"))

@@ -50,8 +50,8 @@ def export_policy(
 ) -> Export:
     """Export the policy in `checkpoint` to the folder `output`, for any number of observations at once.
 
-    After training on a mixture, `statistics` names the part whose robot is to be driven; `pictures` are steps of which the
-    checkpoint says nothing.
+    After training on a mixture, `statistics` names the part whose robot is to be driven; `pictures` are steps of which
+    the checkpoint says nothing.
 
     Raises:
         ExportError: the format lacks an operator, which is named, or the exported policy answers otherwise; nothing is

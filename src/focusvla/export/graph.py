@@ -72,8 +72,8 @@ class PolicyGraph(nn.Module):
         token_mask: Bool[Tensor, "batch tokens"],
         state: Float32[Tensor, "batch state"],
     ) -> Float32[Tensor, "batch chunk action"]:
-        """The next chunk of actions; `images` holds every camera's, as they come out of the policy's JPEG compression if it
-        has one, or none if the policy is blind."""
+        """The next chunk of actions; `images` holds every camera's, after the policy's JPEG compression if it has one, or
+        none if the policy is blind."""
         size, area = self.model.config.vision.image_size, self.pictures.center_crop_area
         seen = [crop_center(resize(images[camera], size), area) for camera in self.cameras]
         actions = self.model(

@@ -40,7 +40,9 @@ class ExportedPolicy:
         """
         token_ids, token_mask = self.tokenize(instructions)
         if jpeg := self.description["jpeg_before"]:
-            images = {name: np.stack([_compress(each, jpeg) for each in batch]) for name, batch in images.items()}
+            images = {
+                name: np.stack([_compress(each, jpeg) for each in batch]) for name, batch in images.items()
+            }
         return self._answer(images, token_ids, token_mask, np.asarray(state, np.float32))
 
     def tokenize(self, instructions):

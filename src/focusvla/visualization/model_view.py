@@ -93,6 +93,11 @@ class ModelView:
         return self.experiment.model.vision.image_size
 
     @property
+    def picture_steps(self) -> str:
+        """What the policy does to pictures in evaluation, such as `jpeg95-crop0.9`; empty for nothing."""
+        return str(self.experiment.model.pictures)
+
+    @property
     def picture_difference(self) -> float | None:
         """Mean over all pictures; None without any."""
         found = [camera.difference for moment in self.moments for camera in moment.cameras]
@@ -146,7 +151,7 @@ def view_data(
             selected, Path(folder), stride=stride, size=experiment.model.vision.image_size
         )
         stored = [torch.from_numpy(np.array(cache.images[row : row + 1])) for row in rows]
-    normalize = state_normalizer(statistics).normalize
+    normalize = state_normalizer(statistics, experiment.model.normalization).normalize
     return ModelView(
         experiment,
         differences,
@@ -195,7 +200,15 @@ def find_view_problems(view: ModelView) -> list[Problem]:
             )
         )
     pictures, state = view.picture_difference, view.state_difference
-    if pictures:
+    if pictures and view.picture_steps:
+        problems.append(
+            Problem(
+                "note",
+                f"the policy's own picture steps ({view.picture_steps}) change pictures by {pictures:.2f} of 255 in the mean",
+                "They repeat what its training pictures had gone through. Leave them if it was trained on such.",
+            )
+        )
+    elif pictures:
         problems.append(
             Problem(
                 "warning" if pictures > VISIBLE_DIFFERENCE else "note",

@@ -16,7 +16,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from focusvla.config import (
@@ -79,7 +78,9 @@ def require_complete_run(folder: Path) -> None:
                 "Merge its adapters first, with VLA-Adapter's own script: they lack the action queries, which only "
                 "the merged file has."
             )
-        raise CheckpointError(f"{folder}: expected a VLA-Adapter run, got one without {', '.join(missing)}. {advice}")
+        raise CheckpointError(
+            f"{folder}: expected a VLA-Adapter run, got one without {', '.join(missing)}. {advice}"
+        )
     for pattern in (ACTION_HEAD, PROPRIOCEPTION):
         _only_file(folder, pattern)
 
