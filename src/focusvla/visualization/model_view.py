@@ -204,7 +204,7 @@ def find_view_problems(view: ModelView) -> list[Problem]:
         problems.append(
             Problem(
                 "note",
-                f"the policy's own picture steps ({view.picture_steps}) change pictures by {pictures:.2f} of 255 in the mean",
+                f"the policy's own picture steps ({view.picture_steps}) change {pictures:.2f} of 255 in the mean",
                 "They repeat what its training pictures had gone through. Leave them if it was trained on such.",
             )
         )

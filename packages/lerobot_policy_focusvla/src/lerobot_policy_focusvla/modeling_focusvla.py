@@ -22,7 +22,7 @@ from focusvla.data.formats.known_specs import KNOWN_SPECS
 from focusvla.data.formats.lerobot_layout import SPEC_PATH, camera_key
 from focusvla.data.formats.lerobot_metadata import choose_spec
 from focusvla.data.formats.lerobot_reader import LeRobotSource
-from focusvla.data.transforms import resize
+from focusvla.data.pictures import prepare_pictures
 from focusvla.errors import ConfigurationError
 from focusvla.model.focusvla import FocusVLA, absolute_errors
 from focusvla.model.language import WordTokenizer
@@ -189,7 +189,7 @@ class FocusVLAPolicy(PreTrainedPolicy):
         )
 
     def _images(self, batch: dict[str, Any], camera: Camera) -> Tensor:
-        """One camera's images (batch, size, size, 3) as focusvla's data and policies resize them."""
+        """One camera's images (batch, size, size, 3) as focusvla's policies prepare them."""
         key = camera_key(camera)
         images = batch.get(key)
         if images is None or images.shape[1:] != (3, camera.height, camera.width):
@@ -199,7 +199,8 @@ class FocusVLAPolicy(PreTrainedPolicy):
                 f"{got}. Have the environment draw that size: --env.observation_height and --env.observation_width."
             )
         pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-        return resize(pixels, self.model.config.vision.image_size)
+        config = self.model.config
+        return prepare_pictures(pixels, config.vision.image_size, config.pictures)
 
     @torch.no_grad()
     def _standardize(self, images: Tensor) -> None:
