@@ -11,18 +11,18 @@ CROPPED = PictureConfig(jpeg_quality=95, center_crop_area=0.9)
 @pytest.mark.parametrize(
     ("identity", "text"),
     [
-        (PolicyIdentity(digest="0123456789abcdef"), "0123456789abcdef"),
+        (PolicyIdentity(weights="0123456789abcdef"), "0123456789abcdef"),
         (
-            PolicyIdentity(digest="0123456789abcdef", statistics="my-data"),
+            PolicyIdentity(weights="0123456789abcdef", part="my-data"),
             "0123456789abcdef-my-data",
         ),
         (
             PolicyIdentity(
-                digest="0123456789abcdef", precision="bfloat16", pictures=CROPPED, statistics="libero_goal"
+                weights="0123456789abcdef", precision="bfloat16", pictures=CROPPED, part="libero_goal"
             ),
             "0123456789abcdef-bfloat16-jpeg95-crop0.9-libero_goal",
         ),
-        (PolicyIdentity(digest="recorded"), "recorded"),
+        (PolicyIdentity(weights="recorded"), "recorded"),
     ],
 )
 def test_an_identity_is_read_back_as_it_was_written(identity, text):

@@ -65,5 +65,5 @@ def stretch_center(
     side = np.sqrt(
         np.float32(area)
     )  # in float32, as in the published pipelines; torch's root is not the nearest number
-    corners = torch.full((len(values), 2), float((1 - side) / 2), device=values.device)
+    corners = torch.full((values.shape[0], 2), float((1 - side) / 2), device=values.device)
     return crop_and_resize(values, corners, float(side))

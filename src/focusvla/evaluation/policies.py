@@ -73,10 +73,10 @@ class CheckpointPolicy:
         precision = str(self._policy.dtype).removeprefix("torch.")
         self._identity = str(
             PolicyIdentity(
-                digest=weights_digest(checkpoint),
+                weights=weights_digest(checkpoint),
                 precision=precision if precision != "float32" else "",
                 pictures=self._policy.experiment.model.pictures,
-                statistics=statistics or "",
+                part=statistics or "",
             )
         )
 

@@ -134,9 +134,9 @@ def _own_policy(contents: EvaluationContents, device: str) -> FocusVLAPolicy | s
     identity = PolicyIdentity.parse(contents.episodes[0].policy)
     try:
         folder = find_checkpoint(Path(contents.protocol["checkpoint"]))
-        if weights_digest(folder) != identity.digest:
+        if weights_digest(folder) != identity.weights:
             return "The evaluated checkpoint has changed since."
-        return load_policy(folder, device, identity.statistics or None, identity.given_pictures)
+        return load_policy(folder, device, identity.part or None, identity.given_pictures)
     except CheckpointError:
         return "The evaluated checkpoint is not where it was."
 

@@ -126,11 +126,11 @@ def _draw_focus(
         return Focus(absent="No evaluation here saved what its policy saw.")
     digest = weights_digest(checkpoint)
     evaluated = [PolicyIdentity.parse(contents.episodes[0].policy) for contents in observed]
-    own = [place for place, identity in enumerate(evaluated) if identity.digest == digest]
+    own = [place for place, identity in enumerate(evaluated) if identity.weights == digest]
     source = observed[own[0] if own else 0]
-    identity = evaluated[own[0]] if own else PolicyIdentity(digest=digest)  # loaded as it was evaluated
+    identity = evaluated[own[0]] if own else PolicyIdentity(weights=digest)  # loaded as it was evaluated
     given = identity.given_pictures if own else AS_STORED
-    policy = load_policy(checkpoint, device, identity.statistics or None, given)
+    policy = load_policy(checkpoint, device, identity.part or None, given)
     model = policy.experiment.model
     return Focus(
         source=source.name,
