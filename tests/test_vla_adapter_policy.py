@@ -103,8 +103,10 @@ def test_in_bfloat16_it_answers_about_the_same(runs, observation):
     plain = load_policy(runs["pro"])
     rounded = load_policy(runs["pro"]).prepare(InferenceConfig(precision="bfloat16"))
     assert (plain.dtype, rounded.dtype) == (torch.float32, torch.bfloat16)
-    answers = [policy.infer(observation)[:, :6] for policy in (rounded, plain)]  # a gripper's may turn over
-    np.testing.assert_allclose(*answers, atol=0.05)
+    found, expected = (
+        policy.infer(observation)[:, :6] for policy in (rounded, plain)
+    )  # a gripper's may turn over
+    np.testing.assert_allclose(found, expected, atol=0.05)
 
 
 def test_sizes_and_the_variant_are_read_from_its_weights(runs):

@@ -108,8 +108,13 @@ def measure_action_errors(
         images = None
         if policy.cameras:
             model = policy.experiment.model
-            size, steps = model.vision.image_size, model.pictures
-            cache = open_frame_cache(selected, Path(folder), stride=stride, size=size, pictures=steps)
+            cache = open_frame_cache(
+                selected,
+                Path(folder),
+                stride=stride,
+                size=model.vision.image_size,
+                pictures=model.pictures,
+            )
             images = cache.images
         for done, (control, chosen) in enumerate(shown.items()):
             on_progress(done, len(shown))

@@ -40,8 +40,8 @@ def test_a_released_head_computes_what_the_specification_says(variant, prefix):
     assert actions.shape == (2, 5, ACTION_DIM)
     exact = {name: tensor.numpy().astype(np.float64) for name, tensor in weights.items()}
     for sample in range(2):
-        samples = (x[sample].numpy().astype(np.float64) for x in inputs)
-        expected = head_actions(exact, variant, NUM_HEADS, *samples)
+        x, queries, vision, asked = (each[sample].numpy().astype(np.float64) for each in inputs)
+        expected = head_actions(exact, variant, NUM_HEADS, x, queries, vision, asked)
         np.testing.assert_allclose(actions[sample].detach(), expected, atol=1e-5)
 
 

@@ -126,7 +126,8 @@ def vla_adapter_config(folder: Path) -> ModelConfig:
                 encoder="dinov2_siglip",
                 image_size=patch_size * round(num_patches**0.5),
                 patch_size=patch_size,
-                **{name: _transformer(shapes, prefix) for name, prefix in _ENCODERS.items()},
+                dinov2=_transformer(shapes, _ENCODERS["dinov2"]),
+                siglip=_transformer(shapes, _ENCODERS["siglip"]),
             ),
             language=LanguageConfig(
                 hidden_size=width,
