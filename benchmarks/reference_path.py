@@ -197,7 +197,9 @@ def _cascaded(
         split(block.action_query_value(action_queries)),
     )
     scores = queries @ placed(block.vision_key(keys)).mT * queries.shape[-1] ** -0.5
-    weights = focus_weights(scores, block.config.num_kept_patches, block.config.selection)
+    selection = block.config.selection
+    assert selection != "action_queries", "stated for the paper's own selection"
+    weights = focus_weights(scores, block.config.num_kept_patches, selection)
     seen = merge_heads(weights @ split(block.vision_value(values)))
     fused = block.fusion(torch.cat([from_self, from_action_queries, block.gate(seen, asking)], dim=-1))
     return block.feed_forward(fused + latent)

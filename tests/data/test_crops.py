@@ -2,7 +2,7 @@
 
 import torch
 
-from focusvla.data.crops import center_crop, crop_and_resize, to_uint8
+from focusvla.data.crops import crop_and_resize, crop_center, to_uint8
 
 
 def test_a_window_is_stretched_from_corner_pixel_to_corner_pixel():
@@ -29,8 +29,8 @@ def test_a_center_crop_stores_what_it_reads_and_one_of_the_whole_area_is_none():
     images = (
         torch.arange(0, 250, 50, dtype=torch.uint8).view(1, 1, 1, 5, 1).expand(2, 3, 5, 5, 3).contiguous()
     )
-    assert center_crop(images, 1.0) is images
-    found = center_crop(images, 0.25)
+    assert crop_center(images, 1.0) is images
+    found = crop_center(images, 0.25)
     assert found.shape == images.shape
     assert found[1, 2, 3, :, 0].tolist() == [50, 75, 100, 125, 150]
 

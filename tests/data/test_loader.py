@@ -10,7 +10,7 @@ from torch import Tensor
 
 from focusvla.config import Augmentation
 from focusvla.data.batch_order import BatchOrder
-from focusvla.data.crops import center_crop
+from focusvla.data.crops import crop_center
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.data.loader import BatchLoader, padded_tokens
 from focusvla.data.memory import MemorySource
@@ -157,7 +157,7 @@ def test_validation_sees_the_middle_of_pictures_where_the_policy_will(images: np
     textured = rng.integers(0, 256, images.shape, np.uint8)
     loader = make_loader(images=textured, center_crop_area=0.9)
     seen = next(loader.every_sample(9)).inputs.images
-    assert torch.equal(seen, center_crop(torch.from_numpy(textured), 0.9))
+    assert torch.equal(seen, crop_center(torch.from_numpy(textured), 0.9))
     assert not np.array_equal(seen, textured)
 
 

@@ -148,8 +148,8 @@ def test_parts_of_one_robot_can_share_the_statistics_that_they_have_as_one_data_
     by_part = statistics_by_part(joint)
     assert by_part.parts == {ALONE: whole.statistics()}
     assert statistics_by_part(MixtureSource(parts)).parts.keys() == {"a", "b"}
-    samples = build_samples(joint, statistics=by_part, chunk_length=1)
-    as_one = build_samples(whole, statistics=whole.statistics(), chunk_length=1)
+    samples = build_samples(joint, statistics=by_part, state_limit=1.5, chunk_length=1)
+    as_one = build_samples(whole, statistics=whole.statistics(), state_limit=1.5, chunk_length=1)
     assert torch.equal(samples.actions, as_one.actions)
     assert torch.equal(samples.states, as_one.states)
     assert joint.fingerprint() == MixtureSource(parts).fingerprint()
@@ -175,7 +175,7 @@ def test_statistics_of_one_part_do_not_normalize_another(make_memory: Callable[.
     mixture = _mix(make_memory([4]), make_memory([2]))
     of_one = StatisticsByPart({"a": mixture.parts[0].source.statistics()})
     with pytest.raises(ConfigurationError, match="statistics='b' is unknown"):
-        build_samples(mixture, statistics=of_one, chunk_length=1)
+        build_samples(mixture, statistics=of_one, state_limit=1.5, chunk_length=1)
 
 
 def test_samples_know_how_many_belong_to_each_part(make_memory: Callable[..., MemorySource]):

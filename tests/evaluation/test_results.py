@@ -86,8 +86,9 @@ def test_results_of_another_policy_are_refused_and_kept(tmp_path):
     path = tmp_path / "results.jsonl"
     ResultsFile(path, **IDENTITY).append(RESULT)
     for field, value in (("policy", "ffff"), ("protocol_revision", 2)):
+        changed: dict[str, Any] = IDENTITY | {field: value}
         with pytest.raises(ConfigurationError, match=f"{field}=.*, this evaluation has {value!r}"):
-            ResultsFile(path, **(IDENTITY | {field: value}))
+            ResultsFile(path, **changed)
     assert read_results(path) == [RESULT]
 
 

@@ -1,5 +1,6 @@
 """Where fixtures stand in trial k, against the benchmark's own environment in the loop of published evaluations."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -121,7 +122,7 @@ class Played:
     """A trial: fixtures, the pictures at its init state, and joint positions and success after each action."""
 
     places: dict[str, list[float]]
-    pictures: dict[str, np.ndarray]
+    pictures: Mapping[str, np.ndarray]
     states: list[np.ndarray]
     successes: list[bool]
 

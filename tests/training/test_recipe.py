@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from focusvla.config import Augmentation, ExecutionConfig, PictureConfig
-from focusvla.data.crops import center_crop
+from focusvla.data.crops import crop_center
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.errors import ConfigurationError
 from focusvla.model.focusvla import FocusVLA
@@ -78,7 +78,7 @@ def test_the_first_copy_of_a_frozen_encoders_features_is_of_what_the_policy_will
     features = open_features(model, cache, training, lambda done, total: None)
     images = torch.from_numpy(np.array(cache.images))
     with torch.inference_mode():
-        expected = model.encode_images(center_crop(images, 0.9)).half().numpy()
+        expected = model.encode_images(crop_center(images, 0.9)).half().numpy()
         whole = model.encode_images(images).half().numpy()
     np.testing.assert_array_equal(features[0], expected)
     assert not np.array_equal(features[1], expected)

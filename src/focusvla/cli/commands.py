@@ -131,7 +131,7 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
         folder = find_checkpoint(checkpoint)
         _, statistics = read_conventions(folder)
         parts = choose_parts(statistics.parts, config.suites, config.statistics)
-        source = checkpoint_source(folder, config.device, parts, config.inference)
+        source = checkpoint_source(folder, config.device, parts, config.inference, config.pictures)
         return run(source, config, output, on_progress)
 
 

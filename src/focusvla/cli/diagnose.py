@@ -62,7 +62,7 @@ def diagnose(
                 [Path(each) for each in data], normalized_by="joint", open_source=open_source
             )
             part = part_of_data(statistics, source)
-        policy = load_policy(checkpoint, config.device, part)
+        policy = load_policy(checkpoint, config.device, part, config.pictures)
         if source is not None:
             with bar("errors") as shown:
                 errors = measure_action_errors(policy, source, shown.update)

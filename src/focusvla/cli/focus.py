@@ -10,6 +10,7 @@ import tyro
 from focusvla.cli.named_folders import named_folder
 from focusvla.cli.output import say
 from focusvla.cli.progress import bar
+from focusvla.config import AS_STORED, GivenPictures
 from focusvla.errors import ConfigurationError
 
 
@@ -54,6 +55,7 @@ def focus(
     pictures: bool = True,
     statistics: tuple[str, ...] = (),
     device: str = "cpu",
+    given_pictures: Annotated[GivenPictures, tyro.conf.arg(name="pictures")] = AS_STORED,
 ) -> None:
     """Show where policies look, and measure how focused they are.
 
@@ -74,6 +76,7 @@ def focus(
         pictures: Whether to draw.
         statistics: Of policies of a mixture: the robot, as SUITE=PART or PART.
         device: Where policies answer: `cpu`, `cuda` or another of torch's.
+        given_pictures: What policies do to pictures, where their checkpoints say nothing of it.
     """
     from focusvla.visualization.focus_study import study_focus
 
@@ -83,7 +86,7 @@ def focus(
         )
     folders = _named_folders(checkpoints)
     _require_one(source)
-    in_suites = _policies(folders, _suites(source), statistics, device)
+    in_suites = _policies(folders, _suites(source), statistics, device, given_pictures)
     policies = next(iter(in_suites.values()))
     num_episodes, frames = _frames(source, next(iter(policies.values())), regions)
     done: list[str] = []
@@ -149,7 +152,11 @@ def _suites(source: FocusSource) -> list[str]:
 
 
 def _policies(
-    folders: Mapping[str, Path], suites: Sequence[str], statistics: Sequence[str], device: str
+    folders: Mapping[str, Path],
+    suites: Sequence[str],
+    statistics: Sequence[str],
+    device: str,
+    pictures: GivenPictures,
 ) -> dict[str, dict[str, Any]]:
     """By suite, or under an empty name if there is none, all policies by name, each as its suite's robot."""
     from focusvla.config.suites import clean_suite
@@ -168,7 +175,7 @@ def _policies(
                 )
             parts = dict(zip([""], statistics, strict=False))
         chosen = {suite: parts.get(clean_suite(suite)) for suite in found}
-        policy = load_policy(folder, device, next(iter(chosen.values())))
+        policy = load_policy(folder, device, next(iter(chosen.values())), pictures)
         for suite, part in chosen.items():
             found[suite][name] = policy.with_statistics(known.choose(part))
     return found

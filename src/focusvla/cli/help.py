@@ -29,6 +29,7 @@ RARE = frozenset({
     "checkpoint_every", "compiled", "graphs",
     "trackers", "parallelism", "gradient_checkpointing", "prefetched_batches", "keep_checkpoints",
     "micro_batch_size", "threads",
+    "jpeg_quality", "center_crop_area",
     "statistics", "evaluation", "shard", "num_shards", "video_size", "executor", "ray_address",
     "max_batch", "max_batch_wait_seconds", "stall_seconds", "actions_per_inference", "recorded_trials",
     "undisplaced_share", "arm_displacement_meters", "displacement_meters", "max_steps", "steps_per_picture",

@@ -5,6 +5,7 @@ from typing import Literal
 
 from focusvla.config.checks import require as _require
 from focusvla.config.inference import AS_TRAINED, InferenceConfig
+from focusvla.config.model import AS_STORED, GivenPictures
 from focusvla.config.suites import suite_config
 
 
@@ -141,6 +142,8 @@ class EvaluationConfig:
     """Where the policy runs: `cpu`, `cuda` or another device of torch's."""
     inference: InferenceConfig = AS_TRAINED
     """How it runs there."""
+    pictures: GivenPictures = AS_STORED
+    """What it does to pictures, where its checkpoint says nothing of it."""
     statistics: tuple[str, ...] = ()
     """Of a policy that was trained on a mixture: the part whose robot is simulated, as SUITE=PART; PART will do for one
     suite. Not given, each suite has the part that bears its name."""

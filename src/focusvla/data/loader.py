@@ -14,7 +14,7 @@ from torch import Tensor
 
 from focusvla.config import Augmentation
 from focusvla.data.batch_order import BatchOrder, step_generator
-from focusvla.data.crops import center_crop
+from focusvla.data.crops import crop_center
 from focusvla.data.prefetching import map_ahead
 from focusvla.data.samples import Samples
 from focusvla.data.transforms import draw_variations, vary
@@ -144,7 +144,7 @@ class BatchLoader:
         if self._images is not None:
             images = self._moved(torch.from_numpy(np.ascontiguousarray(self._images[rows])))
             if generator is None:
-                images = center_crop(images, self._center_crop_area)
+                images = crop_center(images, self._center_crop_area)
             else:
                 variations = draw_variations(self._augmentation, whole, images.shape[1], generator)
                 images = vary(images, variations.part(chosen, self._device))

@@ -14,6 +14,7 @@ from focusvla.data.episodes import EpisodeSource
 from focusvla.data.frame_cache import sampled_steps
 from focusvla.data.mixture import parts_of
 from focusvla.data.normalization import (
+    Normalization,
     Statistics,
     StatisticsByPart,
     action_normalizer,
@@ -77,12 +78,13 @@ def build_samples(
     stride: int = 1,
     last_frames: Literal["padded", "dropped"] = "padded",
     episodes: Sequence[int] | None = None,
+    normalization: Normalization = "exact",
 ) -> Samples:
     """Make the samples of some episodes, or of all.
 
-    `stride` is that of the frame cache, `state_limit` and `last_frames` are `TrainingConfig`'s. Validation passes the
-    statistics of its training data; with those of each part, a mixture's episodes are normalized by their own part's,
-    with one set by that.
+    `stride` is that of the frame cache, `state_limit` and `last_frames` are `TrainingConfig`'s, `normalization` is the
+    model's. Validation passes the statistics of its training data; with those of each part, a mixture's episodes are
+    normalized by their own part's, with one set by that.
 
     Raises:
         DataError: no episode, one that does not exist, or statistics of another width; or all of a part's are shorter
@@ -103,7 +105,11 @@ def build_samples(
         for part in parts
     ]
     normalizers = [
-        (action_normalizer(own, source.spec), state_normalizer(own, state_limit)) for own in chosen_statistics
+        (
+            action_normalizer(own, source.spec, normalization),
+            state_normalizer(own, state_limit, normalization),
+        )
+        for own in chosen_statistics
     ]
     owners = np.repeat(np.arange(len(parts)), [part.source.num_episodes for part in parts])
     instructions: dict[str, int] = {}

@@ -77,13 +77,13 @@ def measure_action_errors(
         DataError: the policy was trained on other data, training holds nothing out, or the data set is damaged.
     """
     policy.spec.require_equal(source.spec, "the policy", "the data set")
-    _require_training_data(policy, source)
     training = policy.experiment.training
     _, held_out = split_parts(source, training.validation_share, training.seed)
     if not held_out:
         raise DataError(
             "validation_share=0: expected episodes that training held out, got none. Give other data."
         )
+    _require_training_data(policy, source)
     selected = SelectedEpisodes(source, held_out)
     stride = picture_stride(selected, training.frame_stride)
     samples = build_samples(
@@ -93,6 +93,7 @@ def measure_action_errors(
         chunk_length=policy.experiment.model.chunk_length,
         stride=stride,
         last_frames=training.last_frames,
+        normalization=policy.experiment.model.normalization,
     )
     owners = torch.unique(samples.end_steps, return_inverse=True)[1]
     shown = {"": samples, **dict.fromkeys(controls_of(policy), samples)}
@@ -109,8 +110,15 @@ def measure_action_errors(
     with tempfile.TemporaryDirectory() as folder:
         images = None
         if policy.cameras:
-            size = policy.experiment.model.vision.image_size
-            images = open_frame_cache(selected, Path(folder), stride=stride, size=size).images
+            model = policy.experiment.model
+            cache = open_frame_cache(
+                selected,
+                Path(folder),
+                stride=stride,
+                size=model.vision.image_size,
+                pictures=model.pictures,
+            )
+            images = cache.images
         for done, (control, chosen) in enumerate(shown.items()):
             on_progress(done, len(shown))
             errors[control], steps = _errors(policy, chosen, images, SILENCED.get(control))

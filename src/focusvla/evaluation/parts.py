@@ -1,39 +1,16 @@
-"""Which part of its mixture a policy is played as in each suite, and what results call it there.
+"""Which part of its mixture a policy is played as in each suite.
 
 The parts of a mixture have ranges of their own: with another's, a policy moves the robot wrongly and nothing fails.
 """
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from focusvla.config.suites import clean_suite, suite_config
 from focusvla.errors import ConfigurationError, require_known
 
 _PUBLISHED_ENDING = r"(_no_noops(_[\d.]+(_lerobot)?)?)?"
 """Of a suite's data set: OpenVLA's RLDS sets, and theirs as LeRobot's."""
-_IDENTITY = re.compile(r"([0-9a-f]{16})(?:-(bfloat16))?(?:-(.+))?")
-
-
-@dataclass(frozen=True)
-class PolicyIdentity:
-    """What a result calls a checkpoint's policy, as text `WEIGHTS[-PRECISION][-PART]`."""
-
-    weights: str
-    """Their digest; of a policy that is no checkpoint, its name."""
-    precision: str = ""
-    """Of its computation, where it is not float32."""
-    part: str = ""
-    """The part of its mixture whose statistics it was played with; empty if it has but one set."""
-
-    def __str__(self) -> str:
-        return "-".join(filter(None, (self.weights, self.precision, self.part)))
-
-    @classmethod
-    def parse(cls, text: str) -> "PolicyIdentity":
-        """Read what `str` wrote; a name that is no digest is kept whole."""
-        found = _IDENTITY.fullmatch(text)
-        return cls(*(group or "" for group in found.groups())) if found else cls(text)
 
 
 def identity_in_suite(identity: str, parts: Mapping[str, str], suite: str) -> str:

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32
 
-from focusvla.config import AS_TRAINED, InferenceConfig
+from focusvla.config import AS_STORED, AS_TRAINED, GivenPictures, InferenceConfig
 from focusvla.config.suites import clean_suite
 from focusvla.evaluation.episodes import PolicyTraits, Request
-from focusvla.evaluation.parts import PolicyIdentity
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import ACTION_QUERIES_SILENCED, VISION_SILENCED
 
 GPU_BATCH = 16
@@ -42,11 +42,13 @@ def checkpoint_source(
     device: str = "cpu",
     parts: Mapping[str, str] = MappingProxyType({}),
     inference: InferenceConfig = AS_TRAINED,
+    pictures: GivenPictures = AS_STORED,
 ) -> PolicySource:
-    """The policy in a checkpoint folder, on a device of torch's, in each suite as the part that `choose_parts` found."""
+    """The policy in a checkpoint folder, on a device of torch's, in each suite as the part that `choose_parts` found,
+    with picture steps of which the checkpoint says nothing."""
     folder = checkpoint.absolute()
     parts = dict(parts)  # which can be sent to another process
-    arguments = folder, device, parts, inference
+    arguments = folder, device, parts, inference, pictures
     return PolicySource(CheckpointPolicy, arguments, str(folder), int(device != "cpu"), parts)
 
 
@@ -59,6 +61,7 @@ class CheckpointPolicy:
         device: str,
         parts: Mapping[str, str] = MappingProxyType({}),
         inference: InferenceConfig = AS_TRAINED,
+        pictures: GivenPictures = AS_STORED,
     ):
         """Load `checkpoint`.
 
@@ -74,12 +77,14 @@ class CheckpointPolicy:
             torch.set_num_threads(1)  # the other cores simulate
         self._parts = parts
         names = list(dict.fromkeys(parts.values())) or [None]
-        self._policy = load_policy(checkpoint, device, names[0]).prepare(inference)
+        self._policy = load_policy(checkpoint, device, names[0], pictures).prepare(inference)
         _, statistics = read_conventions(checkpoint)
         self._by_part = {name: self._policy.with_statistics(statistics.choose(name)) for name in names}
         precision = str(self._policy.dtype).removeprefix("torch.")
         self._identity = PolicyIdentity(
-            weights_digest(checkpoint), "" if precision == "float32" else precision
+            weights=weights_digest(checkpoint),
+            precision="" if precision == "float32" else precision,
+            pictures=self._policy.experiment.model.pictures,
         )
 
     def traits(self) -> PolicyTraits:

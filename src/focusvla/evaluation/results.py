@@ -50,7 +50,7 @@ class EpisodeResult:
     protocol_revision: int = 1
     """Which of the rules that this name has had; those of other revisions are not compared."""
     policy: str
-    """Identifies the policy: see `focusvla.evaluation.parts.PolicyIdentity`."""
+    """Identifies the policy: see `focusvla.evaluation.identity.PolicyIdentity`."""
     actions_per_inference: int
     error: str
     """Traceback of an episode that broke, which counts as a failure; empty otherwise."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from focusvla.config.suites import clean_suite, clean_task
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.agenda import ALL_AXES, axis_of
-from focusvla.evaluation.parts import PolicyIdentity
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.protocol import PROTOCOLS
 from focusvla.evaluation.published import (
     BY_SUITE,

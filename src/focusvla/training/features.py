@@ -13,7 +13,7 @@ from jaxtyping import Float16
 
 from focusvla.config import Augmentation, TrainingConfig
 from focusvla.data.batch_order import step_generator
-from focusvla.data.crops import center_crop
+from focusvla.data.crops import crop_center
 from focusvla.data.frame_cache import FrameCache
 from focusvla.data.storage import (
     create_table,
@@ -72,7 +72,7 @@ def _encode(
             if copy:
                 varied = augment(images, settings, generator)
             else:
-                varied = center_crop(images, model.config.pictures.center_crop_area)
+                varied = crop_center(images, model.config.pictures.center_crop_area)
             table[copy, chosen] = model.encode_images(varied).to(torch.float16).cpu().numpy()
         on_progress(min(first + _FRAMES_AT_ONCE, rows), rows)
     table.flush()

@@ -62,6 +62,7 @@ def open_loaders(
             stride=stride,
             last_frames=config.last_frames,
             episodes=episodes,
+            normalization=experiment.model.normalization,
         )
 
     def loader(chosen: Samples) -> BatchLoader:

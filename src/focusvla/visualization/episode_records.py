@@ -12,7 +12,7 @@ from focusvla.errors import CheckpointError, ConfigurationError
 from focusvla.evaluation.episode_files import episode_file, read_observations, read_trajectory
 from focusvla.evaluation.episodes import PlannedEpisode
 from focusvla.evaluation.evaluate import video_name
-from focusvla.evaluation.parts import PolicyIdentity
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.policy import (
     FocusVLAPolicy,
@@ -151,7 +151,7 @@ def _own_policy(
             return policy.with_statistics(read_conventions(folder)[1].choose(identity.part or None))
         if weights_digest(folder) != identity.weights:
             return "The evaluated checkpoint has changed since."
-        return load_policy(folder, device, identity.part or None)
+        return load_policy(folder, device, identity.part or None, identity.given_pictures)
     except CheckpointError:
         return "The evaluated checkpoint is not where it was."
 

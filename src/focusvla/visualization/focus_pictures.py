@@ -114,12 +114,13 @@ def draw_focus(
 def _draw_cameras(maps: FocusMaps, images: dict[str, np.ndarray]) -> tuple[CameraPictures, ...]:
     masses = {camera: maps.attention_mass(camera, LAYER) for camera in maps.cameras}
     brightest = max(float(mass.max()) for mass in masses.values())
+    seen = {camera: maps.seen(images[camera]) for camera in maps.cameras}
     return tuple(
         CameraPictures(
             camera=camera,
-            image=image_uri(enlarge(images[camera], 256)),
-            kept=image_uri(draw_kept_patches(images[camera], maps.kept_share(camera, LAYER))),
-            attention=image_uri(draw_attention_heat(images[camera], masses[camera], brightest)),
+            image=image_uri(enlarge(seen[camera], 256)),
+            kept=image_uri(draw_kept_patches(seen[camera], maps.kept_share(camera, LAYER))),
+            attention=image_uri(draw_attention_heat(seen[camera], masses[camera], brightest)),
             kept_share=float(maps.kept_share(camera, LAYER).mean()),
             attention_share=float(masses[camera].sum()),
         )

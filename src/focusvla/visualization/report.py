@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from focusvla.config import AS_STORED
 from focusvla.config.suites import clean_suite
-from focusvla.evaluation.parts import PolicyIdentity, choose_parts
+from focusvla.evaluation.identity import PolicyIdentity
+from focusvla.evaluation.parts import choose_parts
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.policy import (
     FocusVLAPolicy,
@@ -140,7 +142,8 @@ def _draw_focus(
         parts = {clean_suite(episode.suite): _called(episode).part for episode in source.episodes}
     else:
         parts = choose_parts(statistics.parts, list(dict.fromkeys(each.suite for each in source.episodes)))
-    policy = load_policy(checkpoint, device, next(iter(parts.values()), None) or None)
+    given = _called(source.episodes[0]).given_pictures if own else AS_STORED
+    policy = load_policy(checkpoint, device, next(iter(parts.values()), None) or None, given)
 
     def policy_in(suite: str) -> FocusVLAPolicy:
         return policy.with_statistics(statistics.choose(parts.get(clean_suite(suite)) or None))

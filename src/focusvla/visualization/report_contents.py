@@ -14,7 +14,7 @@ from typing import Any
 
 from focusvla.config.suites import clean_suite
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
-from focusvla.evaluation.parts import PolicyIdentity
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import (
     EpisodeResult,
     SuccessRate,

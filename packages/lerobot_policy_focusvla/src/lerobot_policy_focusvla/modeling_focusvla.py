@@ -18,12 +18,12 @@ from lerobot.policies.pretrained import PreTrainedPolicy
 from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor
 
-from focusvla.data.crops import center_crop
+from focusvla.data.crops import crop_center
 from focusvla.data.formats.known_specs import KNOWN_SPECS
 from focusvla.data.formats.lerobot_layout import SPEC_PATH, camera_key
 from focusvla.data.formats.lerobot_metadata import choose_spec
 from focusvla.data.formats.lerobot_reader import LeRobotSource
-from focusvla.data.transforms import resize
+from focusvla.data.pictures import prepare_pictures
 from focusvla.errors import ConfigurationError
 from focusvla.model.focusvla import FocusVLA, absolute_errors
 from focusvla.model.language import WordTokenizer
@@ -187,13 +187,13 @@ class FocusVLAPolicy(PreTrainedPolicy):
         images = None
         if self.model.vision_encoder is not None:
             images = torch.stack([self._images(batch, camera) for camera in self.spec.cameras], dim=1)
-            images = center_crop(images, self.model.config.pictures.center_crop_area)
+            images = crop_center(images, self.model.config.pictures.center_crop_area)
         return ModelInputs(
             images=images, features=None, token_ids=token_ids, token_mask=token_mask, state=batch[OBS_STATE]
         )
 
     def _images(self, batch: dict[str, Any], camera: Camera) -> Tensor:
-        """One camera's images (batch, size, size, 3) as focusvla's data and policies resize them."""
+        """One camera's images (batch, size, size, 3) as focusvla's policies prepare them."""
         key = camera_key(camera)
         images = batch.get(key)
         if images is None or images.shape[1:] != (3, camera.height, camera.width):
@@ -203,7 +203,8 @@ class FocusVLAPolicy(PreTrainedPolicy):
                 f"{got}. Have the environment draw that size: --env.observation_height and --env.observation_width."
             )
         pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-        return resize(pixels, self.model.config.vision.image_size)
+        config = self.model.config
+        return prepare_pictures(pixels, config.vision.image_size, config.pictures)
 
     @torch.no_grad()
     def _standardize(self, images: Tensor) -> None:
