@@ -79,7 +79,9 @@ def play_in_lerobot(
     from lerobot.envs.factory import make_env_pre_post_processors
     from lerobot.envs.libero import create_libero_envs
     from lerobot.scripts.lerobot_eval import rollout
+    from lerobot.utils.random_utils import set_seed
 
+    set_seed(1000)  # as `lerobot-eval` does; a drawn reset that fails is one scene more
     config = LiberoEnv(task=suite, task_ids=[task])
     environment = create_libero_envs(
         task=suite,
@@ -90,7 +92,7 @@ def play_in_lerobot(
     )[suite][task]
     before, after = make_env_pre_post_processors(config, None)
     policy = Recorded(actions)
-    # 1000 is `lerobot-eval`'s own default, to which it adds the episode's number.
+    # 1000 is the default of `lerobot-eval`, which adds the episode's number.
     data = rollout(environment, policy, before, after, dict, lambda action: action, seeds=[1000 + trial])
     environment.close()
     policy.played.success = bool(data["success"].any())
