@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from focusvla.errors import ConfigurationError
-from focusvla.model.attention import attend, merge_heads, split_heads
+from focusvla.model.attention import attend, merge_heads, rotary_turns, rotate, split_heads
 from focusvla.model.blocks import CascadedBlock
 from focusvla.model.focus import focus_weights
 from focusvla.model.focusvla import FocusVLA
@@ -179,14 +179,25 @@ def _cascaded(
 ) -> Tensor:
     """A cascaded layer with projected keys and values of every patch."""
     asking = block.latent_norm(latent)
-    queries = split_heads(block.query(asking), block.num_heads)
-    from_self = attend(queries, block.self_key(asking), block.self_value(asking))
+
+    def split(x: Tensor) -> Tensor:
+        return split_heads(x, block.num_heads)
+
+    def placed(x: Tensor) -> Tensor:
+        heads = split(x)
+        if block.config.positions == "none":
+            return heads
+        return rotate(heads, rotary_turns(heads.shape[2], heads.shape[3], heads.device))
+
+    queries = placed(block.query(asking))
+    from_self = attend(queries, placed(block.self_key(asking)), split(block.self_value(asking)))
     from_action_queries = attend(
-        queries, block.action_query_key(action_queries), block.action_query_value(action_queries)
+        queries,
+        placed(block.action_query_key(action_queries)),
+        split(block.action_query_value(action_queries)),
     )
-    projected = split_heads(block.vision_key(keys), block.num_heads)
-    scores = queries @ projected.mT * queries.shape[-1] ** -0.5
+    scores = queries @ placed(block.vision_key(keys)).mT * queries.shape[-1] ** -0.5
     weights = focus_weights(scores, block.config.num_kept_patches, block.config.selection)
-    seen = merge_heads(weights @ split_heads(block.vision_value(values), block.num_heads))
+    seen = merge_heads(weights @ split(block.vision_value(values)))
     fused = block.fusion(torch.cat([from_self, from_action_queries, block.gate(seen, asking)], dim=-1))
     return block.feed_forward(fused + latent)

@@ -6,10 +6,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from focusvla.config import ExperimentConfig, ModelConfig, config_from_dict
+from focusvla.config import ExperimentConfig, ModelConfig, PolicyHeadConfig, config_from_dict
 from focusvla.errors import ConfigurationError
 from focusvla.model.focusvla import FocusVLA
-from focusvla.presets import PRESETS, fitted, paper_structure, paper_tiny, preset
+from focusvla.presets import (
+    PRESETS,
+    STRUCTURES,
+    fitted,
+    paper_structure,
+    paper_tiny,
+    preset,
+    with_policy_head,
+)
 from focusvla.simulation.aloha import aloha_spec
 from focusvla.simulation.libero import libero_spec
 from focusvla.types import ModelInputs
@@ -24,6 +32,32 @@ def at_toy_size(name: str) -> ModelConfig:
     head = replace(full.policy_head, num_heads=toy.policy_head.num_heads, num_kept_patches=kept)
     num_queries = full.num_action_queries if head.attention == "mlp" else toy.num_action_queries
     return replace(toy, policy_head=head, num_action_queries=num_queries)
+
+
+@pytest.mark.parametrize("num_cameras", [1, 2, 3])
+def test_every_preset_fits_any_number_of_cameras(num_cameras):
+    for name in PRESETS:
+        before = preset(name).model
+        camera = libero_spec(32).cameras[0]
+        cameras = tuple(replace(camera, name=f"camera{index}") for index in range(num_cameras))
+        model = fitted(preset(name), replace(libero_spec(32), cameras=cameras)).model
+        kept, kept_before = model.policy_head.num_kept_patches, before.policy_head.num_kept_patches
+        assert model.num_cameras == num_cameras
+        if kept_before == before.num_policy_patches:
+            assert kept == model.num_policy_patches, name
+        else:
+            assert kept == min(kept_before, model.num_policy_patches), name
+
+
+@pytest.mark.parametrize("num_cameras", [1, 3])
+def test_a_pooled_policy_sees_a_quarter_of_however_many_patches(num_cameras):
+    pooled = with_policy_head(paper_tiny(), **STRUCTURES["pooled"] | {"num_kept_patches": 8, "gate": "none"})
+    camera = libero_spec(56).cameras[0]
+    cameras = tuple(replace(camera, name=f"camera{index}") for index in range(num_cameras))
+    config = fitted(pooled, replace(libero_spec(56), cameras=cameras)).model
+    assert config.policy_head.num_kept_patches == 4 * num_cameras
+    model = FocusVLA(config)
+    assert model(some_inputs(model)).shape == (2, 8, 7)
 
 
 def some_inputs(model: FocusVLA) -> ModelInputs:
@@ -116,6 +150,45 @@ def test_a_configuration_survives_being_saved():
         assert config_from_dict(ExperimentConfig, json.loads(json.dumps(asdict(experiment)))) == experiment
 
 
+def test_the_recommended_recipe_differs_from_the_published_in_its_training_alone():
+    published, ours = preset("paper"), preset("paper_recommended")
+    assert replace(ours, training=published.training) == published
+    assert ours.training.augmentation.crop_offsets == "independent"
+    assert preset("paper_libero_goal").training == replace(
+        published.training, steps=50_000, checkpoint_every=5_000, validate_every=5_000
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "reading"),
+    [
+        ("mini", ("cascaded", "shared", "none", "learned")),
+        ("paper", ("cascaded", "shared", "rotary", "training_noise")),
+        ("paper_mixed", ("mixed", "separate", "none", "training_noise")),
+        ("paper_gated_vlm", ("mixed", "separate", "none", "training_noise")),
+        ("baseline_mixed", ("mixed", "shared", "none", "training_noise")),
+        ("baseline_mixed_separate", ("mixed", "separate", "none", "training_noise")),
+    ],
+)
+def test_who_has_which_maps_positions_and_first_latent(name, reading):
+    head = preset(name).model.policy_head
+    assert (head.attention, head.streams, head.positions, head.latent) == reading
+    assert (head.cascade, head.selection, head.initial_gate) == ("parallel", "per_query", 0.0)
+
+
+def test_the_paper_starts_from_prismatic_and_only_toy_sizes_from_random_frozen_layers():
+    assert paper_structure("cascaded", "ds").weights == preset("paper").weights
+    assert preset("paper").weights.prismatic == "Stanford-ILIAD/prism-qwen25-extra-dinosiglip-224px-0_5b"
+    assert [name for name in PRESETS if preset(name).weights.random_frozen] == ["paper_tiny"]
+
+
+def test_a_head_that_was_saved_before_these_choices_existed_is_read_as_it_was_trained():
+    saved = {"num_heads": 8, "num_kept_patches": 256, "latent": "noise", "gate": "scalar"}
+    head = config_from_dict(PolicyHeadConfig, saved)
+    assert (head.positions, head.selection, head.cascade) == ("none", "per_query", "parallel")
+    assert head.initial_gate == 0
+
+
 def test_an_unknown_preset_is_named_with_the_nearest():
     with pytest.raises(ConfigurationError, match="paper_top_128"):
         preset("paper_top128")
@@ -127,7 +200,18 @@ def test_an_unknown_preset_is_named_with_the_nearest():
         ({"num_kept_patches": 33}, r"num_kept_patches: expected 1\.\.32 .*got 33"),
         ({"num_kept_patches": 0}, r"num_kept_patches: expected 1\.\.32"),
         ({"attention": "mixed"}, "policy_head.gate: expected none or scalar with mixed"),
-        ({"attention": "mixed", "gate": "none"}, "num_kept_patches: expected all 32"),
+        (
+            {"attention": "mixed", "gate": "none"},
+            "policy_head.positions: expected none with mixed, got 'rotary'",
+        ),
+        ({"attention": "mixed", "gate": "none", "positions": "none"}, "num_kept_patches: expected all 32"),
+        (
+            {"positions": "none"},
+            "policy_head.latent: expected another than training_noise .* Set positions='rotary'",
+        ),
+        ({"num_heads": 32}, "policy_head.num_heads: expected heads of an even width"),
+        ({"initial_gate": 0.5}, "policy_head.initial_gate: expected 0 with gate='element_wise'"),
+        ({"gate": "scalar", "initial_gate": 1.0}, "policy_head.initial_gate: expected -1 < gate < 1"),
         ({"pooling": "2x2", "num_kept_patches": 9}, r"num_kept_patches: expected 1\.\.8"),
         ({"streams": "separate"}, "policy_head.streams: expected separate only with mixed"),
         ({"latent": "action_queries"}, "policy_head.latent: expected action_queries with mlp"),

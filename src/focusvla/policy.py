@@ -45,7 +45,7 @@ class FocusVLAPolicy:
         self.spec = spec
         self.statistics = statistics
         self.experiment = experiment
-        self._normalize_state = state_normalizer(statistics)
+        self._normalize_state = state_normalizer(statistics, experiment.training.state_limit)
         self._normalize_action = action_normalizer(statistics, spec)
         self._prepared: InferenceModel | None = None
 
@@ -78,6 +78,12 @@ class FocusVLAPolicy:
             self.model, dtype=dtype, compiled=config.compiled, graphs=config.graphs and device == "cuda"
         )
         return self
+
+    def with_statistics(self, statistics: Statistics) -> "FocusVLAPolicy":
+        """The same model, prepared as it is now, as the policy of a robot with other ranges."""
+        other = FocusVLAPolicy(self.model, self.spec, statistics, self.experiment)
+        other._prepared = self._prepared
+        return other
 
     @property
     def dtype(self) -> torch.dtype:

@@ -23,7 +23,14 @@ CONFIGURATIONS = {
     "focusvla": toy(),
     "language model's states": toy(values="vlm", selection="shared", gate="head_wise"),
     "VLA-Adapter's Pro": replace(
-        toy(attention="mixed", streams=PRO.streams, gate=PRO.gate, values=PRO.values, num_kept_patches=32),
+        toy(
+            attention="mixed",
+            positions="none",
+            streams=PRO.streams,
+            gate=PRO.gate,
+            values=PRO.values,
+            num_kept_patches=32,
+        ),
         alignment="vla_adapter",
     ),
 }

@@ -159,5 +159,5 @@ def test_the_normalizers_of_a_data_set(memory: MemorySource):
     np.testing.assert_array_equal(action[:, 1], 0)
     np.testing.assert_array_equal(action[:, 2], [-1, -1, 1, 1])
     assert np.abs(action).max() <= 1
-    state = state_normalizer(statistics)
+    state = state_normalizer(statistics, 1.5)
     assert state.normalize(np.array([1e6, -1e6], np.float32)).tolist() == [1.5, -1.5]

@@ -127,7 +127,7 @@ def test_pictures_that_had_to_come_from_another_task_are_counted_and_the_table_s
 
 def test_pictures_come_from_the_next_episode_with_the_same_instruction():
     source = random_source(libero_spec(32), (3, 2, 4), ("lift the cup", "push the bowl"))
-    samples = build_samples(source, statistics=source.statistics(), chunk_length=2)
+    samples = build_samples(source, statistics=source.statistics(), state_limit=1.5, chunk_length=2)
     owners = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
     # Episodes 0 and 2 share an instruction; 1 has no other and takes the next at all.
     assert samples_of_others(samples, owners).tolist() == [5, 6, 7, 5, 6, 0, 1, 2, 2]

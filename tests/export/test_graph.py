@@ -77,11 +77,18 @@ def test_the_graph_answers_as_a_policy_with_a_fused_loop_and_taps_on_its_attenti
             ),
         ),
         with_policy_head(tiny(), cascade="sequential", gate="head_wise", selection="shared"),
+        with_policy_head(
+            tiny(),
+            cascade="sequential_residual",
+            positions="rotary",
+            selection="action_queries",
+            latent="training_noise",
+        ),
         with_policy_head(tiny(), attention="mixed", gate="scalar", num_kept_patches=32, values="vlm"),
         with_policy_head(paper_tiny(), values="vggt"),
         with_policy_head(paper_tiny(), pooling="2x2", num_kept_patches=8),
     ],
-    ids=["tiny", "blind", "sequential", "mixed", "vggt", "pooled"],
+    ids=["tiny", "blind", "sequential", "residual", "mixed", "vggt", "pooled"],
 )
 def test_an_exported_program_takes_any_number_of_observations_and_of_tokens(experiment, tmp_path):
     policy = load(tmp_path / "checkpoint", experiment)

@@ -11,7 +11,7 @@ from focusvla.presets import paper_tiny
 @pytest.fixture
 def model() -> FocusVLA:
     torch.manual_seed(0)
-    return FocusVLA(paper_tiny().model)
+    return FocusVLA(paper_tiny().model).eval()
 
 
 def test_adapters_do_nothing_before_they_learn(model, make_inputs):

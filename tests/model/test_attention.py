@@ -1,4 +1,6 @@
-"""The attention that skips projecting patches equals the attention that projects them."""
+"""The attention that skips projecting patches equals the one that projects them, and positions turn what they should."""
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +9,10 @@ from focusvla.model.attention import (
     attend,
     attend_to_unprojected_values,
     merge_heads,
+    rotary_turns,
+    rotate,
     rotate_positions,
+    scaled_scores,
     scores_of_unprojected_keys,
     split_heads,
 )
@@ -59,7 +64,36 @@ def test_attend_is_softmax_attention():
     nn.init.eye_(identity.weight)
     nn.init.zeros_(identity.bias)
     _, expected = projected_attention(queries, keys, values, identity, identity)
-    torch.testing.assert_close(attend(queries, keys, values), expected)
+    split = (split_heads(tokens, NUM_HEADS) for tokens in (keys, values))
+    torch.testing.assert_close(attend(queries, *split), expected)
+
+
+def test_rotary_positions_turn_both_channels_of_a_pair_by_one_angle():
+    x = torch.tensor([[[[1.0, 0.0, 0.0, 2.0]] * 2]])
+    turned = rotate(x, rotary_turns(2, 4))
+    assert turned[0, 0, 0].tolist() == [1, 0, 0, 2]
+    # The first pair turns by 1, the second by 10000^(-1/2) = 0.01.
+    expected = [math.cos(1), math.sin(1), -2 * math.sin(0.01), 2 * math.cos(0.01)]
+    torch.testing.assert_close(turned[0, 0, 1], torch.tensor(expected))
+
+
+def test_scores_of_rotated_tokens_depend_on_their_distance_alone():
+    torch.manual_seed(0)
+    query, key = torch.randn(4), torch.randn(4)
+    turns = rotary_turns(9, 4)
+    queries, keys = (rotate(x.expand(1, 1, 9, 4), turns) for x in (query, key))
+    scores = scaled_scores(queries, keys)[0, 0]
+    torch.testing.assert_close(scores[:-1, :-1], scores[1:, 1:])
+    assert scores[0].std() > 0.01
+    torch.testing.assert_close(scores[3, 3], query @ key / 2)
+
+
+def test_far_tokens_keep_their_own_angles_in_bfloat16():
+    x = torch.ones(1, 1, 512, 4, dtype=torch.bfloat16)
+    turned = rotate(x, rotary_turns(512, 4))
+    assert turned.dtype == torch.bfloat16
+    exact = rotate(x.float(), rotary_turns(512, 4))
+    torch.testing.assert_close(turned.float(), exact, rtol=0, atol=0.005)
 
 
 def test_positions_leave_the_first_token_and_turn_the_others_pair_by_pair():

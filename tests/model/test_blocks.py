@@ -10,7 +10,7 @@ from torch import Tensor
 from focusvla.config import PolicyHeadConfig
 from focusvla.model.attention import merge_heads, split_heads
 from focusvla.model.blocks import CascadedBlock, MixedBlock, MLPBlock
-from focusvla.model.focus import select_patches, select_shared_patches
+from focusvla.model.focus import select_attended_patches, select_patches, select_shared_patches
 
 WIDTH, NUM_HEADS, NUM_KEPT = 8, 2, 3
 Selection = Callable[[Tensor, int], Tensor]
@@ -25,14 +25,28 @@ def build_block(**changes: object) -> CascadedBlock:
     return block
 
 
-def streams() -> list[Tensor]:
+def streams(batch: int = 2) -> list[Tensor]:
     """Latent of 4 steps, 3 action queries, keys and values of 6 patches."""
     generator = torch.Generator().manual_seed(1)
-    return [torch.randn(2, tokens, WIDTH, generator=generator) for tokens in (4, 3, 6, 6)]
+    return [torch.randn(batch, tokens, WIDTH, generator=generator) for tokens in (4, 3, 6, 6)]
+
+
+def rotated(x: Tensor) -> Tensor:
+    """Each pair of a head's channels as a complex number, times e^(i t f): rotary positions as they are written."""
+    head_width = WIDTH // NUM_HEADS
+    pairs = torch.view_as_complex(split_heads(x, NUM_HEADS).unflatten(-1, (-1, 2)).contiguous())
+    frequencies = 10000.0 ** (-2 * torch.arange(head_width // 2) / head_width)
+    angles = torch.arange(x.shape[1])[:, None] * frequencies
+    turned = pairs * torch.polar(torch.ones_like(angles), angles)
+    return merge_heads(torch.view_as_real(turned).flatten(-2))
+
+
+def plain_scores(query: Tensor, key: Tensor) -> Tensor:
+    return split_heads(query, NUM_HEADS) @ split_heads(key, NUM_HEADS).mT / (WIDTH // NUM_HEADS) ** 0.5
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor, keep: Selection | None = None) -> Tensor:
-    scores = split_heads(query, NUM_HEADS) @ split_heads(key, NUM_HEADS).mT / (WIDTH // NUM_HEADS) ** 0.5
+    scores = plain_scores(query, key)
     if keep is not None:
         scores = scores.masked_fill(~keep(scores, NUM_KEPT), float("-inf"))
     return merge_heads(scores.softmax(dim=-1) @ split_heads(value, NUM_HEADS))
@@ -41,22 +55,42 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor, keep: Selection |
 def plain_block(block: CascadedBlock, streams: list[Tensor], keep: Selection | None) -> Tensor:
     """Equations 6 to 11 as written, every patch projected."""
     latent, queries, keys, values = streams
-    from_self = plain_attention(block.query(latent), block.self_key(latent), block.self_value(latent))
-    asking = block.query(from_self if block.is_sequential else latent)
-    from_queries = plain_attention(asking, block.action_query_key(queries), block.action_query_value(queries))
-    asking = block.query(from_queries) if block.is_sequential else asking
-    from_vision = plain_attention(asking, block.vision_key(keys), block.vision_value(values), keep)
+    place = rotated if block.config.positions == "rotary" else lambda x: x
+
+    def next_asking(asking: Tensor, attended: Tensor) -> Tensor:
+        return {"parallel": latent, "sequential": attended, "sequential_residual": asking + attended}[
+            block.config.cascade
+        ]
+
+    from_self = plain_attention(
+        place(block.query(latent)), place(block.self_key(latent)), block.self_value(latent)
+    )
+    asking = next_asking(latent, from_self)
+    from_queries = plain_attention(
+        place(block.query(asking)), place(block.action_query_key(queries)), block.action_query_value(queries)
+    )
+    asking = next_asking(asking, from_queries)
+    placed_keys = place(block.vision_key(keys))
+    if block.config.selection == "action_queries":
+        asked = place(block.query(queries))[:, :-1]  # the last one is proprioception
+        kept = select_attended_patches(plain_scores(asked, placed_keys), NUM_KEPT)
+
+        def keep(scores: Tensor, num_kept: int) -> Tensor:
+            return kept.expand_as(scores)
+
+    from_vision = plain_attention(place(block.query(asking)), placed_keys, block.vision_value(values), keep)
     from_vision = from_vision * torch.sigmoid(block.gate.logits(latent))
     return block.feed_forward(
         block.fusion(torch.cat([from_self, from_queries, from_vision], dim=-1)) + latent
     )
 
 
-@pytest.mark.parametrize("cascade", ["parallel", "sequential"])
-@pytest.mark.parametrize("selection", ["per_query", "shared"])
+@pytest.mark.parametrize("positions", ["none", "rotary"])
+@pytest.mark.parametrize("cascade", ["parallel", "sequential", "sequential_residual"])
+@pytest.mark.parametrize("selection", ["per_query", "shared", "action_queries"])
 @pytest.mark.parametrize("feed_forward", ["linear", "mlp"])
-def test_the_block_equals_its_equations_in_value_and_gradient(cascade, selection, feed_forward):
-    block = build_block(cascade=cascade, selection=selection, feed_forward=feed_forward)
+def test_the_block_equals_its_equations_in_value_and_gradient(cascade, selection, feed_forward, positions):
+    block = build_block(cascade=cascade, selection=selection, feed_forward=feed_forward, positions=positions)
     keep = select_patches if selection == "per_query" else select_shared_patches
     inputs = [stream.requires_grad_() for stream in streams()]
     output, expected = block(*inputs), plain_block(block, inputs, keep)
@@ -68,6 +102,53 @@ def test_the_block_equals_its_equations_in_value_and_gradient(cascade, selection
         strict=True,
     ):
         torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-5)
+
+
+def test_the_readings_differ_and_have_the_same_weights():
+    readings = [
+        {"positions": positions, "cascade": cascade, "selection": selection}
+        for positions in ("none", "rotary")
+        for cascade in ("parallel", "sequential", "sequential_residual")
+        for selection in ("per_query", "shared", "action_queries")
+    ]
+    blocks = [build_block(**reading) for reading in readings]
+    outputs = [block(*streams(8)) for block in blocks]
+    shapes = [{name: p.shape for name, p in block.named_parameters()} for block in blocks]
+    assert all(each == shapes[0] for each in shapes)
+    for index, output in enumerate(outputs):
+        assert not any(torch.allclose(output, other) for other in outputs[:index]), readings[index]
+
+
+def test_action_queries_keep_one_set_of_patches_for_all_heads_and_steps_and_proprioception_has_no_say():
+    block, (latent, queries, keys, values) = build_block(selection="action_queries"), streams()
+    seen = []
+    block.attention_weights.register_forward_hook(lambda module, args, output: seen.append(output > 0))
+    block(latent, queries, keys, values)
+    block(-latent, torch.cat([queries[:, :-1], -9 * queries[:, -1:]], dim=1), keys, values)
+    block(latent, -queries, keys, values)
+    kept, same, other = seen
+    assert torch.equal(kept, kept[:, :1, :1].expand_as(kept))
+    assert kept[:, 0, 0].sum(dim=-1).tolist() == [NUM_KEPT] * 2
+    assert torch.equal(same, kept)
+    assert not torch.equal(other, kept)
+
+
+@pytest.mark.parametrize("positions", ["none", "rotary"])
+def test_under_autocast_the_choice_of_action_queries_takes_no_gradient_from_anyone(positions):
+    """Autocast keeps the weights that it has cast: first cast without a gradient, they would have none later."""
+    block = build_block(selection="action_queries", positions=positions)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = block(*streams())
+    output.float().square().mean().backward()
+    assert [name for name, parameter in block.named_parameters() if parameter.grad is None] == []
+    assert all(getattr(block, name).weight.grad.any() for name in ("query", "vision_key", "vision_value"))
+
+
+@pytest.mark.parametrize("positions", ["none", "rotary"])
+def test_positions_tell_equal_action_steps_apart(positions):
+    block, (latent, *others) = build_block(positions=positions), streams()
+    output = block(latent[:, :1].expand_as(latent), *others)
+    assert torch.allclose(output, output[:, :1].expand_as(output)) == (positions == "none")
 
 
 def test_keeping_all_patches_is_the_block_without_selection():
@@ -125,6 +206,19 @@ def test_a_scalar_gate_starts_closed_and_hides_the_patches():
     torch.testing.assert_close(
         block(latent, queries, keys, values), block(latent, queries, -keys, 5 * values)
     )
+
+
+def test_a_scalar_gate_can_start_open_so_that_vision_learns_from_the_first_step():
+    for initial_gate in (0.0, 0.5):
+        config = PolicyHeadConfig(
+            num_heads=NUM_HEADS, num_kept_patches=NUM_KEPT, gate="scalar", initial_gate=initial_gate
+        )
+        block = CascadedBlock(config, WIDTH)
+        block(*streams()).square().mean().backward()
+        assert torch.tanh(block.gate.scalar).item() == pytest.approx(initial_gate)
+        gradients = [block.vision_value.weight.grad, block.vision_key.weight.grad]
+        assert [bool(gradient.any()) for gradient in gradients] == [initial_gate > 0] * 2
+        assert block.gate.scalar.grad.any()
 
 
 def build_mixed(streams: Literal["shared", "separate"], gate: Literal["none", "scalar"]) -> MixedBlock:

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from focusvla.model.focus import apply_gate, focus_weights, select_patches, select_shared_patches
+from focusvla.model.focus import (
+    apply_gate,
+    focus_weights,
+    select_attended_patches,
+    select_patches,
+    select_shared_patches,
+    weights_of_kept,
+)
 
 # One sample, one head, two action steps, four patches.
 SCORES = torch.tensor([[[[0.1, 0.9, 0.4, 0.2], [0.7, 0.3, 0.0, 0.5]]]])
@@ -32,6 +39,28 @@ def test_shared_selection_sums_over_heads():
     scores = torch.tensor([[[[5.0, 0.0, 1.0]], [[0.0, 0.0, 9.0]]]])
     kept = select_shared_patches(scores, 1)
     assert kept[0, :, 0].int().tolist() == [[0, 0, 1], [0, 0, 1]]
+
+
+def test_action_queries_keep_what_they_attend_to_most_on_average():
+    attention = torch.tensor([[[[0.1, 0.6, 0.2, 0.1], [0.5, 0.1, 0.3, 0.1]]]])
+    kept = select_attended_patches(attention.log(), 2)
+    assert kept.int().tolist() == [[[[1, 1, 0, 0]]]]
+    # One action query more, in a head with scores of a wider range, has one vote of three: sums [.6, .7, .5, 1.2].
+    wide = torch.tensor([[[[0.0, 0.0, 0.0, 90.0]] * 2]])
+    both = torch.cat([attention.log(), wide[:, :, :1].expand(1, 1, 2, 4)], dim=1)
+    assert select_attended_patches(both, 1).int().tolist() == [[[[0, 0, 0, 1]]]]
+    assert select_attended_patches(both, 3).int().tolist() == [[[[1, 1, 0, 1]]]]
+
+
+def test_a_constant_added_to_a_row_of_scores_changes_no_choice():
+    shifted = SCORES + torch.tensor([50.0, -50.0])[:, None]
+    assert torch.equal(select_attended_patches(shifted, 2), select_attended_patches(SCORES, 2))
+
+
+def test_all_rows_weigh_the_marked_patches_alone():
+    kept = torch.tensor([[[[False, True, True, False]]]])
+    weights = weights_of_kept(torch.tensor([[[[9.0, 1.0, 1.0, 9.0], [0.0, 0.0, 0.0, 0.0]]]]), kept)
+    assert weights.tolist() == [[[[0.0, 0.5, 0.5, 0.0], [0.0, 0.5, 0.5, 0.0]]]]
 
 
 def test_ties_keep_exactly_k_patches():

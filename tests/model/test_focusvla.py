@@ -222,7 +222,7 @@ def test_states_are_read_by_view(make_inputs):
 
 def test_in_the_papers_sequence_patches_do_not_depend_on_the_instruction_but_the_selection_does(make_inputs):
     torch.manual_seed(0)
-    model = FocusVLA(paper_tiny().model)
+    model = FocusVLA(paper_tiny().model).eval()
     for name, parameter in model.named_parameters():  # at their initial size, words hardly matter
         if name.startswith(("language_model", "action_queries")):
             torch.nn.init.normal_(parameter, std=0.3)
@@ -239,7 +239,7 @@ def test_in_the_papers_sequence_patches_do_not_depend_on_the_instruction_but_the
 
 def test_the_papers_model_gives_a_batch_what_it_gives_its_samples(make_inputs):
     torch.manual_seed(0)
-    model = FocusVLA(paper_tiny().model)
+    model = FocusVLA(paper_tiny().model).eval()
     inputs = make_inputs(model, "lift the cup", "push", "lift")
     together = model(inputs)
     for index, instruction in enumerate(["lift the cup", "push", "lift"]):

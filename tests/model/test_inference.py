@@ -43,13 +43,25 @@ def of_the_paper(num_action_queries: int = 8, **changes: object) -> ModelConfig:
 CONFIGURATIONS = {
     "paper": of_the_paper(),
     "sequential": of_the_paper(cascade="sequential", gate="head_wise", selection="shared"),
-    "mixed": of_the_paper(attention="mixed", gate="scalar", num_kept_patches=32, values="vlm"),
+    "residual": of_the_paper(
+        cascade="sequential_residual", gate="scalar", initial_gate=0.5, selection="action_queries"
+    ),
+    "no positions": of_the_paper(positions="none", latent="noise", selection="action_queries"),
+    "mixed": of_the_paper(
+        attention="mixed", positions="none", gate="scalar", num_kept_patches=32, values="vlm"
+    ),
     "mixed, separate": of_the_paper(
-        attention="mixed", gate="scalar", num_kept_patches=32, values="vlm", streams="separate"
+        attention="mixed",
+        positions="none",
+        gate="scalar",
+        num_kept_patches=32,
+        values="vlm",
+        streams="separate",
     ),
     "mlp": of_the_paper(
         56,
         attention="mlp",
+        positions="none",
         num_layers=2,
         latent="action_queries",
         gate="none",

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from focusvla.model.policy_head import PolicyHead, pool_patches
-from focusvla.presets import paper
+from focusvla.model.policy_head import PolicyHead, TrainingNoiseLatent, pool_patches
+from focusvla.presets import paper, preset
 
 # DINOv2-L and SigLIP-so400m side by side.
 PAPER_RAW_WIDTH = 1024 + 1152
@@ -24,6 +24,18 @@ def test_the_paper_configuration_has_the_239_million_parameters_of_table_3():
     linear = 896 * 896 + 896
     per_layer = 8 * linear + (2688 * 896 + 896) + 2 * 896 + linear
     assert sum(count for name, count in counts.items() if name.startswith("blocks")) == 24 * per_layer
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("baseline_mixed", 102_129_695), ("baseline_mixed_separate", 179_286_047), ("paper_mixed", 179_286_023)],
+)
+def test_the_mixed_policies_have_the_weights_of_vla_adapters_base_and_of_what_its_pro_calls(name, parameters):
+    """Its Pro has 38,578,176 more that are never called; Table 2's row without a gate has one scalar a layer less."""
+    with torch.device("meta"):
+        head = PolicyHead(preset(name).model, PAPER_RAW_WIDTH)
+    counts = {name: parameter.numel() for name, parameter in head.named_parameters()}
+    assert sum(count for name, count in counts.items() if not name.startswith("proprio")) == parameters
 
 
 @pytest.mark.parametrize(
@@ -85,6 +97,66 @@ def test_noise_tells_action_steps_apart_and_is_kept_with_the_weights(tiny_config
     copy = PolicyHead(config, raw_width=6)
     copy.load_state_dict(head.state_dict())
     assert torch.equal(copy(*streams), actions)
+
+
+def with_training_noise(tiny_config, **changes) -> PolicyHead:
+    torch.manual_seed(0)
+    changes = {"positions": "rotary", "latent": "training_noise", **changes}
+    return PolicyHead(
+        replace(tiny_config, policy_head=replace(tiny_config.policy_head, **changes)), raw_width=6
+    )
+
+
+def streams_of(batch: int) -> tuple:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(batch, 8, 16), (batch, 2, 16), (batch, 8, 6), (batch, 1, 16)]
+    patches, queries, features, proprioception = (torch.randn(s, generator=generator) for s in shapes)
+    return [(patches, queries)] * 2, features, proprioception
+
+
+def test_training_noise_is_drawn_anew_for_each_step_shared_by_the_samples_and_absent_when_acting(tiny_config):
+    latent = with_training_noise(tiny_config).latent
+    tokens = torch.zeros(3, 1, 16)
+    assert isinstance(latent, TrainingNoiseLatent)
+    encoded = []
+    latent.norm.register_forward_hook(lambda module, given, answer: encoded.append(given[0]))
+    latent.draw(seed=0, step=4)
+    rows = latent(tokens)
+    latent.draw(seed=0, step=5)
+    other = latent(tokens)
+    latent.draw(seed=0, step=4)
+    again = latent(tokens[:1])
+    assert rows.shape == (3, 5, 16)
+    assert torch.equal(rows, rows[:1].expand_as(rows))
+    assert torch.equal(again, rows[:1])
+    assert not torch.equal(other, rows)
+    assert encoded[0].shape == (5, 4 * 16)
+    assert encoded[0].std().item() == pytest.approx(0.02, rel=0.1)
+    acting = latent.eval()(tokens)
+    assert not encoded[3].any()
+    assert torch.equal(acting, acting[:1, :1].expand_as(acting))
+
+
+def test_undrawn_training_noise_comes_from_torchs_generator_and_is_new_in_each_pass(tiny_config):
+    head = with_training_noise(tiny_config)
+    torch.manual_seed(1)
+    first, second = head(*streams_of(1)), head(*streams_of(1))
+    torch.manual_seed(1)
+    assert torch.equal(head(*streams_of(1)), first)
+    assert not torch.allclose(second, first)
+    assert "latent.noise" not in head.state_dict()
+
+
+def test_with_rotary_positions_action_steps_differ_when_acting_and_in_vla_adapters_base_they_are_one(
+    tiny_config,
+):
+    actions = with_training_noise(tiny_config).eval()(*streams_of(1))
+    assert actions.std(dim=1).min() > 1e-5
+    base = with_training_noise(
+        tiny_config, attention="mixed", positions="none", gate="scalar", values="vlm", num_kept_patches=8
+    )
+    actions = base.eval()(*streams_of(1))
+    torch.testing.assert_close(actions, actions[:, :1].expand_as(actions))
 
 
 def test_pooling_averages_two_by_two_neighbours_of_each_camera():

@@ -99,6 +99,7 @@ def test_a_mixed_layer_divides_its_one_softmax_by_stream(mixed_config, build, st
     [
         {},
         {"gate": "scalar", "cascade": "sequential"},
+        {"cascade": "sequential_residual", "positions": "rotary", "selection": "action_queries"},
         {"gate": "head_wise", "selection": "shared"},
         {"gate": "none"},
         {"attention": "mixed", "gate": "scalar", "values": "vlm", "num_kept_patches": PATCHES},

@@ -114,17 +114,24 @@ class PolicyHeadConfig:
     streams: Literal["shared", "separate"] = "shared"
     """With `mixed`: one key and one value map for all tokens, without positions (VLA-Adapter's base), or one each per
     modality, with positions (its Pro)."""
-    cascade: Literal["parallel", "sequential"] = "parallel"
-    """Whether all three attentions share the latent's query, or each output is the next one's query."""
+    cascade: Literal["parallel", "sequential", "sequential_residual"] = "parallel"
+    """With `cascaded`: whether all three attentions share the latent's query, each output is the next one's query, or
+    each output is added to what asked for it, and the sum asks next."""
+    positions: Literal["none", "rotary"] = "none"
+    """With `cascaded`: whether queries and keys are turned by their place, each stream counting from 0, for which every
+    patch must be projected. `mixed` has VLA-Adapter's own positions with `streams="separate"`."""
     pooling: Literal["none", "2x2"] = "none"
     """Whether the policy sees the mean of each 2 x 2 patches instead of the patches (Fig. 4 b)."""
     num_kept_patches: int
     """K of equation 9; the number of patches means no selection, which is all that `mixed` and `mlp` can."""
-    selection: Literal["per_query", "shared"] = "per_query"
-    """Whether each head and action step keeps its own K patches, or a layer ranks them once by summed
-    score."""
+    selection: Literal["per_query", "shared", "action_queries"] = "per_query"
+    """Whether each head and action step keeps its own K patches, or a layer ranks them once: by their scores summed over
+    heads and steps, or by the attention that the action queries would pay them."""
     gate: Literal["none", "scalar", "head_wise", "element_wise"] = "element_wise"
     """The gate on the vision attention's output (equation 11)."""
+    initial_gate: float = 0.0
+    """With `scalar`: what the gate multiplies by before training, between -1 and 1. At VLA-Adapter's 0 a cascaded layer
+    sees nothing, and its vision values learn nothing, until the gate has moved."""
     values: Literal["vlm", "ds", "vlm_ds", "vggt"] = "vlm_ds"
     """Vision keys and values: language-model states, raw encoder features, keys from one and values from the other, or
     features of VGGT."""
@@ -134,9 +141,10 @@ class PolicyHeadConfig:
     normalize_streams: bool = False
     """Whether each stream passes a LayerNorm before its projections, which training from random weights
     needs."""
-    latent: Literal["zeros", "noise", "learned", "action_queries"] = "zeros"
-    """The first layer's input: VLA-Adapter's constant, equal for all action steps; one draw of noise, different for
-    each; one learned row for each; or, with `mlp`, the action queries' last states, `action_dim` of them for each."""
+    latent: Literal["zeros", "training_noise", "noise", "learned", "action_queries"] = "zeros"
+    """The first layer's input: zeros, equal for all action steps; zeros to which each training step adds another draw
+    of noise, alike for all samples (VLA-Adapter); one draw of noise, kept; one learned row for each action step; or,
+    with `mlp`, the action queries' last states, `action_dim` of them for each."""
 
     def __post_init__(self):
         if self.attention == "mixed":
@@ -144,6 +152,26 @@ class PolicyHeadConfig:
                 self.gate in ("none", "scalar"), "policy_head.gate", "none or scalar with mixed", self.gate
             )
             _require(self.cascade == "parallel", "policy_head.cascade", "parallel with mixed", self.cascade)
+        _require(
+            self.attention == "cascaded" or self.positions == "none",
+            "policy_head.positions",
+            f"none with {self.attention}",
+            self.positions,
+        )
+        _require(
+            self.latent != "training_noise" or self.attention == "mixed" or self.positions == "rotary",
+            "policy_head.latent",
+            "another than training_noise with cascaded and positions='none': without noise all action steps of a chunk "
+            "would be the same. Set positions='rotary', or choose another latent",
+            self.latent,
+        )
+        _require(-1 < self.initial_gate < 1, "policy_head.initial_gate", "-1 < gate < 1", self.initial_gate)
+        _require(
+            self.gate == "scalar" or self.initial_gate == 0,
+            "policy_head.initial_gate",
+            f"0 with gate={self.gate!r}",
+            self.initial_gate,
+        )
         if self.attention != "mixed":
             _require(
                 self.streams == "shared", "policy_head.streams", "separate only with mixed", self.streams
@@ -184,8 +212,8 @@ class PictureConfig:
     jpeg_quality: int = 0
     """JPEG compression before resizing, for policies trained on stored JPEG pictures (RLDS: 95); 0 for none."""
     center_crop_area: float = 1.0
-    """Share of the picture's area, in its middle, that is stretched to the whole size after resizing, for policies trained
-    on random crops of that area; 1 for all of it."""
+    """Share of the picture's area, in its middle, that is stretched to the whole size after resizing, for policies
+    trained on random crops of that area; 1 for all of it."""
 
     def __post_init__(self):
         _require(
@@ -238,6 +266,14 @@ class ModelConfig:
         for field in ("num_cameras", "state_dim", "action_dim", "chunk_length", "num_action_queries"):
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
         head = self.policy_head
+        if head.positions == "rotary" or head.streams == "separate":
+            head_width = self.language.hidden_size // head.num_heads
+            _require(
+                head_width % 2 == 0,
+                "policy_head.num_heads",
+                f"heads of an even width, since positions turn channels in pairs (width {self.language.hidden_size})",
+                head.num_heads,
+            )
         if self.vision.encoder != "none":
             shown = f"{self.num_cameras} camera(s) of {self.num_policy_patches // self.num_cameras} patches"
             _require(

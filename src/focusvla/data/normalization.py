@@ -4,9 +4,8 @@ A dimension is mapped by its 1 % and 99 % quantiles, which a few outliers do not
 
     y = 2 (x - q01) / (q99 - q01) - 1
 
-Departs from VLA-Adapter: states are clipped at 1.5 instead of 1, so that a robot beyond the demonstrated
-range still knows how far; the inverse is exact, without an epsilon; a constant dimension is 0 in training and
-inference alike.
+Departs from VLA-Adapter: the inverse is exact, without an epsilon; a constant dimension is 0 in training and inference
+alike. Where states are clipped is `TrainingConfig.state_limit`, which travels with a checkpoint.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +22,6 @@ from focusvla_client.spec import GRIPPER_OPEN_NEGATIVE
 
 ACTION_LIMIT = 1.0
 """Training targets are clipped here."""
-STATE_LIMIT = 1.5
-"""Normalized proprioception is clipped here, in training and in inference."""
 SMALLEST_RANGE = 1e-6
 """A dimension whose quantiles are closer than this is taken as constant."""
 
@@ -130,7 +127,7 @@ ALONE = ""
 
 @dataclass(frozen=True)
 class StatisticsByPart:
-    """The statistics of each part of a mixture, by its name; of a single data set, under the name `ALONE`."""
+    """The statistics of each part of a mixture, by its name; one set of all data, under the name `ALONE`."""
 
     parts: Mapping[str, Statistics]
 
@@ -150,6 +147,14 @@ class StatisticsByPart:
         require_known("statistics", name, self.parts)
         return self.parts[name]
 
+    def of_training_data(self, part: str) -> Statistics:
+        """Those that normalize a part of the data which these are of: its own, or all parts' one set.
+
+        Raises:
+            ConfigurationError: there are others' only.
+        """
+        return self.choose(None if set(self.parts) == {ALONE} else part)
+
     def require_fitting(self, spec: Spec) -> None:
         """Raise unless every part's are of as many numbers as a spec's states and actions have.
 
@@ -163,7 +168,7 @@ class StatisticsByPart:
                 raise DataError(f"{name}: {error}" if name else str(error)) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary, for a single data set that of its `Statistics`; `from_dict` is the inverse."""
+        """A JSON-ready dictionary, of one set that of its `Statistics`; `from_dict` is the inverse."""
         if set(self.parts) == {ALONE}:
             return dict(self.parts[ALONE].to_dict())
         return {name: statistics.to_dict() for name, statistics in self.parts.items()}
@@ -252,6 +257,6 @@ def action_normalizer(statistics: Statistics, spec: Spec) -> Normalizer:
     return Normalizer(statistics.action, limit=ACTION_LIMIT, untouched=untouched_dimensions(spec))
 
 
-def state_normalizer(statistics: Statistics) -> Normalizer:
-    """The one normalizer of proprioception, for training and inference."""
-    return Normalizer(statistics.state, limit=STATE_LIMIT)
+def state_normalizer(statistics: Statistics, limit: float) -> Normalizer:
+    """The one normalizer of proprioception, for training and inference; `limit` is `TrainingConfig.state_limit`."""
+    return Normalizer(statistics.state, limit=limit)

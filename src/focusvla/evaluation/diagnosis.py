@@ -20,7 +20,8 @@ from torch import Tensor
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.data.loader import BatchLoader
-from focusvla.data.samples import Samples, build_samples, picture_stride, split_episodes
+from focusvla.data.normalization import StatisticsByPart
+from focusvla.data.samples import Samples, build_samples, picture_stride, split_parts
 from focusvla.data.selected_episodes import SelectedEpisodes
 from focusvla.errors import DataError
 from focusvla.evaluation.agenda import CONTROLS
@@ -78,7 +79,7 @@ def measure_action_errors(
     policy.spec.require_equal(source.spec, "the policy", "the data set")
     _require_training_data(policy, source)
     training = policy.experiment.training
-    _, held_out = split_episodes(source.num_episodes, training.validation_share, training.seed)
+    _, held_out = split_parts(source, training.validation_share, training.seed)
     if not held_out:
         raise DataError(
             "validation_share=0: expected episodes that training held out, got none. Give other data."
@@ -88,8 +89,10 @@ def measure_action_errors(
     samples = build_samples(
         selected,
         statistics=policy.statistics,
+        state_limit=training.state_limit,
         chunk_length=policy.experiment.model.chunk_length,
         stride=stride,
+        last_frames=training.last_frames,
     )
     owners = torch.unique(samples.end_steps, return_inverse=True)[1]
     shown = {"": samples, **dict.fromkeys(controls_of(policy), samples)}
@@ -116,6 +119,24 @@ def measure_action_errors(
     return ActionErrors(errors, steps, episodes, num_of_other_tasks)
 
 
+def part_of_data(statistics: StatisticsByPart, source: EpisodeSource) -> str | None:
+    """The part of a policy's mixture that `source` is, by its statistics; None if there is no choice.
+
+    Raises:
+        DataError: it is none of them.
+    """
+    if len(statistics.parts) == 1:
+        return None
+    own = source.statistics()
+    for name, each in statistics.parts.items():
+        if each == own:
+            return name
+    raise DataError(
+        f"data: expected one of the parts that the policy was trained on ({', '.join(map(repr, statistics.parts))}), got "
+        "one with other ranges, of which nothing was held out. Give one of them, unchanged."
+    )
+
+
 def _require_training_data(policy: FocusVLAPolicy, source: EpisodeSource) -> None:
     """Raise unless the data set has the statistics that the policy carries: of no other is it known what was held out."""
     carried = policy.statistics.to_dict()
@@ -123,8 +144,8 @@ def _require_training_data(policy: FocusVLAPolicy, source: EpisodeSource) -> Non
     if differing:
         raise DataError(
             f"data: expected the data set that the policy was trained on, got one with other ranges of "
-            f"{' and '.join(differing)}, of which nothing was held out. Give the first, unchanged; of a mixture the part "
-            "that --statistics names."
+            f"{' and '.join(differing)}, of which nothing was held out. Give the first, unchanged; of a mixture one part "
+            "or, if it has one set of statistics, all parts in their order."
         )
 
 
@@ -156,6 +177,7 @@ def _errors(
         seed=training.seed,
         tokenize=model.tokenize,
         images=images,
+        center_crop_area=model.config.pictures.center_crop_area,
         device=model.feature_mean.device,
     )
     errors, steps = [], []

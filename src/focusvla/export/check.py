@@ -44,7 +44,7 @@ def draw_questions(policy: FocusVLAPolicy, seed: int) -> list[Question]:
 
 
 def _draw(policy: FocusVLAPolicy, rng: np.random.Generator) -> Observation:
-    normalizer = state_normalizer(policy.statistics)
+    normalizer = state_normalizer(policy.statistics, policy.experiment.training.state_limit)
     words = [*policy.experiment.model.language.vocabulary, *_WORDS]
     return Observation(
         images={

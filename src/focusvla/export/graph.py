@@ -54,7 +54,8 @@ class PolicyGraph(nn.Module):
         self.model = policy.model.requires_grad_(False)
         self.model.language_model.is_fused = False
         self.cameras = tuple(policy.cameras)
-        self.state = NormalizationConstants(state_normalizer(policy.statistics))
+        limit = policy.experiment.training.state_limit
+        self.state = NormalizationConstants(state_normalizer(policy.statistics, limit))
         self.action = NormalizationConstants(action_normalizer(policy.statistics, policy.spec))
 
     def forward(

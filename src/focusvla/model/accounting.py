@@ -93,7 +93,7 @@ def _count_operations(model: FocusVLA, num_text_tokens: int) -> Counter[str]:
         token_mask=torch.ones_like(token_ids, dtype=torch.bool),
         state=torch.zeros(1, config.state_dim, device="meta"),
     )
-    model.requires_grad_(False)
+    model.requires_grad_(False).eval()
     counter = FlopCounterMode(display=False)
     with counter:
         model(inputs)

@@ -32,15 +32,19 @@ def merge_heads(
 
 def attend(
     queries: Float[Tensor, "batch heads queries head_width"],
-    keys: Float[Tensor, "batch tokens width"],
-    values: Float[Tensor, "batch tokens width"],
+    keys: Float[Tensor, "batch heads tokens head_width"],
+    values: Float[Tensor, "batch heads tokens head_width"],
 ) -> Float[Tensor, "batch queries width"]:
     """Softmax attention to every token, by a fused kernel."""
-    num_heads = queries.shape[1]
-    attended = F.scaled_dot_product_attention(
-        queries, split_heads(keys, num_heads), split_heads(values, num_heads)
-    )
-    return merge_heads(attended)
+    return merge_heads(F.scaled_dot_product_attention(queries, keys, values))
+
+
+def scaled_scores(
+    queries: Float[Tensor, "batch heads queries head_width"],
+    keys: Float[Tensor, "batch heads tokens head_width"],
+) -> Float[Tensor, "batch heads queries tokens"]:
+    """Products of queries and keys over the root of the heads' width."""
+    return queries * queries.shape[-1] ** -0.5 @ keys.mT
 
 
 def scores_of_unprojected_keys(
@@ -90,3 +94,28 @@ def rotate_positions(
     pairs = rearrange(x, "B H N (E pair) -> B H N E pair", pair=2)
     neighbours = torch.stack([-pairs[..., 1], pairs[..., 0]], dim=-1).flatten(-2)
     return x * angles.cos() + neighbours * angles.sin()
+
+
+def rotary_turns(
+    num_tokens: int, head_width: int, device: torch.device | None = None
+) -> Float[Tensor, "tokens pairs 2"]:
+    """Cosine and sine of the angles t f of token t in float32, f of pair i being 10000^(-2 i / head_width)."""
+    frequencies = 10000.0 ** (-torch.arange(0, head_width, 2, device=device) / head_width)
+    angles = torch.arange(num_tokens, device=device)[:, None] * frequencies
+    return torch.stack([angles.cos(), angles.sin()], dim=-1)
+
+
+def rotate(
+    x: Float[Tensor, "batch heads tokens head_width"], turns: Float[Tensor, "positions pairs 2"]
+) -> Float[Tensor, "batch heads tokens head_width"]:
+    """Rotary positions: turn the channels (2i, 2i + 1) of token t by its angle, so that scores depend on distances alone.
+
+    A pair (1, 0) at an angle of 90 degrees becomes (0, 1); lengths are kept.
+
+    Departs from VLA-Adapter, see `rotate_positions`: both channels of a pair turn by one angle, which is never rounded
+    to bfloat16.
+    """
+    cos, sin = turns[: x.shape[2]].unbind(-1)
+    first, second = rearrange(x.float(), "B H N (E pair) -> pair B H N E", pair=2)
+    turned = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    return turned.flatten(-2).to(x.dtype)

@@ -10,6 +10,8 @@ the fusion is theirs, which is the reading that fits the parameter count of Tabl
 scores of the patches. `MLPBlock` is OpenVLA-OFT's, which attends to nothing: what it knows came with the latent.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,24 +21,31 @@ from focusvla.model.attention import (
     attend,
     attend_to_unprojected_values,
     merge_heads,
+    rotary_turns,
+    rotate,
     rotate_positions,
+    scaled_scores,
     scores_of_unprojected_keys,
     split_heads,
 )
-from focusvla.model.focus import apply_gate, focus_weights
+from focusvla.model.focus import apply_gate, focus_weights, select_attended_patches, weights_of_kept
+
+
+def scalar_gate(config: PolicyHeadConfig) -> nn.Parameter:
+    """VLA-Adapter's gate, the hyperbolic tangent of one number."""
+    return nn.Parameter(torch.full((1,), math.atanh(config.initial_gate)))
 
 
 class VisionGate(nn.Module):
     """The gate on the vision attention's output, computed from the latent that asks."""
 
-    def __init__(self, kind: str, width: int, num_heads: int):
+    def __init__(self, config: PolicyHeadConfig, width: int):
         super().__init__()
-        self.kind = kind
-        if kind == "scalar":
-            # VLA-Adapter's gate: the hyperbolic tangent of one number, closed at first.
-            self.scalar = nn.Parameter(torch.zeros(1))
-        elif kind != "none":
-            self.logits = nn.Linear(width, num_heads if kind == "head_wise" else width)
+        self.kind = config.gate
+        if self.kind == "scalar":
+            self.scalar = scalar_gate(config)
+        elif self.kind != "none":
+            self.logits = nn.Linear(width, config.num_heads if self.kind == "head_wise" else width)
 
     def forward(
         self,
@@ -104,7 +113,6 @@ class CascadedBlock(PolicyBlock):
         super().__init__()
         self.config = config
         self.num_heads = config.num_heads
-        self.is_sequential = config.cascade == "sequential"
         self.latent_norm = nn.LayerNorm(width) if config.normalize_streams else nn.Identity()
         self.query = nn.Linear(width, width)
         self.self_key = nn.Linear(width, width)
@@ -113,7 +121,7 @@ class CascadedBlock(PolicyBlock):
         self.action_query_value = nn.Linear(width, width)
         self.vision_key = nn.Linear(width, width)
         self.vision_value = nn.Linear(width, width)
-        self.gate = VisionGate(config.gate, width, config.num_heads)
+        self.gate = VisionGate(config, width)
         self.attention_weights = nn.Identity()
         """Sees (batch heads chunk patches), zero on dropped patches: register a forward hook here to look."""
         self.fusion = nn.Linear(3 * width, width)
@@ -126,33 +134,76 @@ class CascadedBlock(PolicyBlock):
         vision_keys: Float[Tensor, "batch patches width"],
         vision_values: Float[Tensor, "batch patches width"],
     ) -> Float[Tensor, "batch chunk width"]:
-        asking = self.latent_norm(latent)
-        queries = self._queries(asking)
-        from_self = attend(queries, self.self_key(asking), self.self_value(asking))
-        if self.is_sequential:
-            queries = self._queries(from_self)
-        from_action_queries = attend(
-            queries, self.action_query_key(action_queries), self.action_query_value(action_queries)
+        first = self.latent_norm(latent)
+        turns = self._turns(first, action_queries, vision_keys)
+        asking, queries = first, self._heads(self.query(first), turns)
+        from_self = attend(
+            queries, self._heads(self.self_key(first), turns), self._heads(self.self_value(first))
         )
-        if self.is_sequential:
-            queries = self._queries(from_action_queries)
-        from_vision = self.gate(self._focus(queries, vision_keys, vision_values), asking)
+        asking, queries = self._ask_next(asking, queries, from_self, turns)
+        from_action_queries = attend(
+            queries,
+            self._heads(self.action_query_key(action_queries), turns),
+            self._heads(self.action_query_value(action_queries)),
+        )
+        _, queries = self._ask_next(asking, queries, from_action_queries, turns)
+        attended = self._focus(queries, action_queries, vision_keys, vision_values, turns)
+        from_vision = self.gate(attended, first)
         fused = self.fusion(torch.cat([from_self, from_action_queries, from_vision], dim=-1))
         return self.feed_forward(fused + latent)
 
-    def _queries(
-        self, asking: Float[Tensor, "batch chunk width"]
-    ) -> Float[Tensor, "batch heads chunk head_width"]:
-        return split_heads(self.query(asking), self.num_heads)
+    def _turns(self, *streams: Float[Tensor, "batch _ width"]) -> Float[Tensor, "positions pairs 2"] | None:
+        if self.config.positions == "none":
+            return None
+        head_width = streams[0].shape[2] // self.num_heads
+        return rotary_turns(max(stream.shape[1] for stream in streams), head_width, streams[0].device)
+
+    def _heads(
+        self, x: Float[Tensor, "batch tokens width"], turns: Float[Tensor, "positions pairs 2"] | None = None
+    ) -> Float[Tensor, "batch heads tokens head_width"]:
+        heads = split_heads(x, self.num_heads)
+        return heads if turns is None else rotate(heads, turns)
+
+    def _ask_next(
+        self,
+        asking: Float[Tensor, "batch chunk width"],
+        queries: Float[Tensor, "batch heads chunk head_width"],
+        attended: Float[Tensor, "batch chunk width"],
+        turns: Float[Tensor, "positions pairs 2"] | None,
+    ) -> tuple[Float[Tensor, "batch chunk width"], Float[Tensor, "batch heads chunk head_width"]]:
+        """What asks the next attention, and its queries."""
+        if self.config.cascade == "parallel":
+            return asking, queries
+        asking = attended if self.config.cascade == "sequential" else asking + attended
+        return asking, self._heads(self.query(asking), turns)
 
     def _focus(
         self,
         queries: Float[Tensor, "batch heads chunk head_width"],
+        action_queries: Float[Tensor, "batch queries width"],
         vision_keys: Float[Tensor, "batch patches width"],
         vision_values: Float[Tensor, "batch patches width"],
+        turns: Float[Tensor, "positions pairs 2"] | None,
     ) -> Float[Tensor, "batch chunk width"]:
-        scores = scores_of_unprojected_keys(queries, vision_keys, self.vision_key)
-        weights = focus_weights(scores, self.config.num_kept_patches, self.config.selection)
+        # A turned key depends on its place, and is no longer a linear map of the patch that could be moved to the query.
+        keys = None if turns is None else self._heads(self.vision_key(vision_keys), turns)
+
+        def score(asked: Float[Tensor, "batch heads asked head_width"]) -> Tensor:
+            if keys is None:
+                return scores_of_unprojected_keys(asked, vision_keys, self.vision_key)
+            return scaled_scores(asked, keys)
+
+        scores, num_kept = score(queries), self.config.num_kept_patches
+        if self.config.selection != "action_queries":
+            weights = focus_weights(scores, num_kept, self.config.selection)
+        elif num_kept >= scores.shape[-1]:
+            weights = scores.softmax(dim=-1)
+        else:
+            # After the latent's own scores: autocast keeps each weight as it was first cast, here without a gradient.
+            with torch.no_grad():
+                asked = self._heads(self.query(action_queries[:, :-1]), turns)  # without proprioception
+                kept = select_attended_patches(score(asked), num_kept)
+            weights = weights_of_kept(scores, kept)
         return attend_to_unprojected_values(self.attention_weights(weights), vision_values, self.vision_value)
 
 
@@ -172,7 +223,7 @@ class MixedBlock(PolicyBlock):
         streams = ("self", "action_query", "vision") if config.streams == "separate" else ("shared",)
         self.keys = nn.ModuleDict({stream: nn.Linear(width, width) for stream in streams})
         self.values = nn.ModuleDict({stream: nn.Linear(width, width) for stream in streams})
-        self.gate = nn.Parameter(torch.zeros(1)) if config.gate == "scalar" else None
+        self.gate = scalar_gate(config) if config.gate == "scalar" else None
         self.attention_weights = nn.Identity()
         """Sees (batch heads chunk tokens) over latent, action queries and patches, in that order."""
         self.output = nn.Linear(width, width)

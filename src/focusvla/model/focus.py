@@ -41,6 +41,21 @@ def select_shared_patches(
     return select_patches(scores.sum(dim=(1, 2), keepdim=True), num_kept).expand_as(scores)
 
 
+def select_attended_patches(
+    scores: Float[Tensor, "batch heads action_queries patches"], num_kept: int
+) -> Bool[Tensor, "batch 1 1 patches"]:
+    """Mark the `num_kept` patches that the action queries attend to most, in the mean over heads and action queries.
+
+    Each row of scores passes a softmax first, so that each head and action query has one vote to divide, whatever the
+    range of its scores. With `num_kept=2`, the sums are [0.6, 0.7, 0.5, 0.2]:
+
+        softmax of scores  [[0.1, 0.6, 0.2, 0.1],    kept  [1, 1, 0, 0]
+                            [0.5, 0.1, 0.3, 0.1]]
+    """
+    attention = scores.softmax(dim=-1, dtype=torch.float32)
+    return select_patches(attention.mean(dim=(1, 2), keepdim=True), num_kept)
+
+
 def focus_weights(
     scores: Float[Tensor, "batch heads queries patches"],
     num_kept: int,
@@ -52,8 +67,15 @@ def focus_weights(
     """
     if num_kept >= scores.shape[-1]:
         return scores.softmax(dim=-1)
-    select = select_patches if selection == "per_query" else select_shared_patches
-    kept = select(scores.detach(), num_kept)
+    select = {"per_query": select_patches, "shared": select_shared_patches}[selection]
+    return weights_of_kept(scores, select(scores.detach(), num_kept))
+
+
+def weights_of_kept(
+    scores: Float[Tensor, "batch heads queries patches"],
+    kept: Bool[Tensor, "batch #heads #queries patches"],
+) -> Float[Tensor, "batch heads queries patches"]:
+    """Softmax over the patches that are marked; the others weigh exactly 0."""
     return scores.masked_fill(~kept, float("-inf")).softmax(dim=-1)
 
 

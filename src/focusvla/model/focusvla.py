@@ -17,7 +17,7 @@ from focusvla.errors import ConfigurationError
 from focusvla.model.adapters import add_adapters
 from focusvla.model.blocks import PolicyBlock
 from focusvla.model.language import LanguageModel, WordTokenizer, order_padding_last
-from focusvla.model.policy_head import LayerStates, PolicyHead, position_table
+from focusvla.model.policy_head import LayerStates, PolicyHead, TrainingNoiseLatent, position_table
 from focusvla.model.projector import LinearProjector, MLPProjector
 from focusvla.model.prompt import PromptTokenizer
 from focusvla.model.vggt import PositionedBlock, VGGTAggregator
@@ -85,6 +85,11 @@ class FocusVLA(nn.Module):
         self.policy_head = PolicyHead(config, raw_width if self.vggt is None else self.vggt.raw_width)
         if config.adapters.rank:
             add_adapters(self, config.adapters)
+
+    def begin_step(self, seed: int, step: int) -> None:
+        """Draw what a training step adds to the policy's first latent, alike for its samples, passes and processes."""
+        if isinstance(self.policy_head.latent, TrainingNoiseLatent):
+            self.policy_head.latent.draw(seed, step)
 
     def forward(self, inputs: ModelInputs) -> Float[Tensor, "batch chunk action"]:
         """Predict normalized actions."""

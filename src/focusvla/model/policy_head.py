@@ -1,11 +1,12 @@
 """The policy: from a latent, one row per action step, to actions, one policy layer per language layer.
 
-Departs from VLA-Adapter: `latent="noise"` and `latent="learned"` give each action step its own first row. Its own
-constant, `zeros`, is equal for all steps, so that nothing tells one step from the next.
+Departs from VLA-Adapter: `latent="noise"` and `latent="learned"` give each action step its own first row. Its zeros,
+with or without noise in training, are equal for all steps when it acts: only positions tell one step from the next.
 """
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -17,6 +18,9 @@ from focusvla.model.side_stream import SideStream
 
 LayerStates = tuple[Float[Tensor, "batch patches width"], Float[Tensor, "batch queries width"]]
 """The language model's states of patches and of action queries after one layer."""
+
+TRAINING_NOISE = 0.02
+"""VLA-Adapter's standard deviation of what training adds to the zeros."""
 
 
 class ConstantLatent(nn.Module):
@@ -37,11 +41,40 @@ class ConstantLatent(nn.Module):
         return torch.relu(self.linear(self.norm(x)))
 
 
+class TrainingNoiseLatent(ConstantLatent):
+    """Zeros at inference; in training, noise that all samples share, which LayerNorm brings to a deviation near 1.
+
+    Departs from VLA-Adapter, where each process draws its own: `draw` gives a step one noise, in however many processes
+    and passes its batch is computed, and again when it is repeated. Without it, each pass draws from torch's generator.
+    """
+
+    def __init__(self, chunk_length: int, action_dim: int, width: int):
+        super().__init__(chunk_length, action_dim, width)
+        self._drawn: Float[Tensor, "chunk actions_times_width"] | None = None
+
+    def draw(self, seed: int, step: int) -> None:
+        """Set the noise of a training step, a function of `seed` and `step` alone."""
+        # The last number keeps it apart from what batches are drawn with.
+        (state,) = np.random.SeedSequence([seed, step, 0, 1]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(state) & (2**63 - 1))
+        self._drawn = torch.randn(self._shape, generator=generator)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.chunk_length, self.linear.in_features
+
+    def forward(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch chunk width"]:
+        if not self.training:
+            return super().forward(tokens)
+        drawn = torch.randn(self._shape, device=tokens.device) if self._drawn is None else self._drawn
+        noise = TRAINING_NOISE * drawn.to(self.norm.weight)
+        return self.encode(noise).expand(tokens.shape[0], -1, -1)
+
+
 class NoiseLatent(ConstantLatent):
     """One draw of noise in place of the zeros, kept with the weights.
 
-    Departs from VLA-Adapter, which draws anew in each training step and has zeros at inference: there, nothing tells
-    one action step from the next.
+    Departs from VLA-Adapter, see `TrainingNoiseLatent`: the policy acts with what it was trained with.
     """
 
     noise: Tensor
@@ -77,7 +110,12 @@ def build_latent(config: ModelConfig) -> ConstantLatent | LearnedLatent:
     width = config.language.hidden_size
     if config.policy_head.latent == "learned":
         return LearnedLatent(config.chunk_length, width)
-    kinds = {"zeros": ConstantLatent, "noise": NoiseLatent, "action_queries": ActionQueryLatent}
+    kinds = {
+        "zeros": ConstantLatent,
+        "training_noise": TrainingNoiseLatent,
+        "noise": NoiseLatent,
+        "action_queries": ActionQueryLatent,
+    }
     return kinds[config.policy_head.latent](config.chunk_length, config.action_dim, width)
 
 

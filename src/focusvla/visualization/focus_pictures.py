@@ -1,5 +1,6 @@
 """Pictures of a policy's focus along the first trial of each task, from what an evaluation saved of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,8 +81,11 @@ def observation_file(contents: EvaluationContents, episode: EpisodeResult) -> Pa
     return episode_file(contents.evaluation.results, "observations", PlannedEpisode.of(episode))
 
 
-def draw_focus(policy: FocusVLAPolicy, contents: EvaluationContents, max_episodes: int) -> list[FocusEpisode]:
-    """Where `policy` looks in the first episodes whose observations the evaluation saved, at most one a task.
+def draw_focus(
+    policy_in: Callable[[str], FocusVLAPolicy], contents: EvaluationContents, max_episodes: int
+) -> list[FocusEpisode]:
+    """Where a policy, given by suite as the robot there, looks in the first episodes whose observations the evaluation
+    saved, at most one a task.
 
     Raises:
         DataError: a file of observations is damaged or lacks a camera.
@@ -92,6 +96,7 @@ def draw_focus(policy: FocusVLAPolicy, contents: EvaluationContents, max_episode
         path = observation_file(contents, episode)
         if episode.trial != 0 or not path.is_file() or len(episodes) == max_episodes:
             continue
+        policy = policy_in(episode.suite)
         images, states = read_observations(path, policy.cameras)
         moments = []
         for name, index in choose_moments(len(states)):

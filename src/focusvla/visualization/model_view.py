@@ -18,6 +18,7 @@ from torch import Tensor
 
 from focusvla.config import ExperimentConfig, VisionConfig
 from focusvla.data.batch_order import step_generator
+from focusvla.data.crops import center_crop
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.frame_cache import open_frame_cache, sampled_steps
 from focusvla.data.inspection.problems import Problem
@@ -146,7 +147,7 @@ def view_data(
             selected, Path(folder), stride=stride, size=experiment.model.vision.image_size
         )
         stored = [torch.from_numpy(np.array(cache.images[row : row + 1])) for row in rows]
-    normalize = state_normalizer(statistics).normalize
+    normalize = state_normalizer(statistics, experiment.training.state_limit).normalize
     return ModelView(
         experiment,
         differences,
@@ -257,7 +258,8 @@ def _view_cameras(
     model, training = experiment.model, experiment.training
     num_varied = NUM_VARIED if model.needs_images else min(NUM_VARIED, training.augmented_copies)
     assert seen.images is not None
-    plain, evaluated = (encoder_pixels(images, model.vision)[0] for images in (stored, seen.images.cpu()))
+    middle = center_crop(stored, model.pictures.center_crop_area)
+    plain, evaluated = (encoder_pixels(images, model.vision)[0] for images in (middle, seen.images.cpu()))
     varied = [
         encoder_pixels(
             augment(stored, training.augmentation, step_generator(training.seed, draw)), model.vision

@@ -17,11 +17,13 @@ from transformers import (
     SiglipVisionModel,
 )
 
+from focusvla.config import AdapterConfig, WeightsConfig
 from focusvla.errors import CheckpointError, ConfigurationError
 from focusvla.model.focusvla import FocusVLA
 from focusvla.model.prompt import PROMPT
-from focusvla.model.weights import load_backbones, load_prismatic
-from focusvla.presets import mini_blind, paper_tiny
+from focusvla.model.weights import load_backbones, load_pretrained, load_prismatic
+from focusvla.model.weights.backbones import find_prismatic
+from focusvla.presets import mini_blind, paper, paper_tiny, tiny, with_policy_head
 from published_weights import filled, projector, qwen2, timm_transformer
 
 CONFIG = replace(
@@ -107,10 +109,11 @@ def test_a_backbone_of_another_size_is_refused_and_nothing_is_loaded(model, fold
 
 def test_a_repository_that_cannot_be_had_says_what_to_do(model, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        CheckpointError, match=r"weights=nobody/nothing: expected a folder, a file or a Hub repository"
-    ):
+    told = r"{}=nobody/nothing: expected a folder, a file or a Hub repository.* give its folder with --{}\."
+    with pytest.raises(CheckpointError, match=told.format("weights.dinov2", "weights.dinov2")):
         load_backbones(model, "nobody/nothing", "nobody/nothing", "nobody/nothing")
+    with pytest.raises(CheckpointError, match=told.format("weights.prismatic", "weights.prismatic")):
+        load_pretrained(model, WeightsConfig(prismatic="nobody/nothing", random_frozen=True))
 
 
 def test_a_model_without_these_encoders_is_named():
@@ -171,6 +174,109 @@ def test_a_prismatic_checkpoint_that_does_not_fit_is_refused_whole(model, tmp_pa
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+def test_a_prismatic_folder_or_repository_has_one_checkpoint(tmp_path, monkeypatch):
+    folder = tmp_path / "prism" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "latest-checkpoint.pt").touch()
+    assert find_prismatic(tmp_path / "prism") == folder / "latest-checkpoint.pt"
+    first = folder / "step-020792-epoch-01-loss=0.5268.pt"
+    first.touch()
+    assert find_prismatic(tmp_path / "prism") == find_prismatic(first) == first
+
+    asked = []
+
+    def downloaded(repository: str, allow_patterns: list[str]) -> str:
+        asked.append((repository, allow_patterns))
+        return str(tmp_path / "prism")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", downloaded)
+    assert find_prismatic("nobody/prism") == first
+    assert asked == [("nobody/prism", ["checkpoints/step-*.pt"])]
+
+    (folder / "step-020793-epoch-02.pt").touch()
+    for source in (tmp_path / "prism", "nobody/prism"):
+        with pytest.raises(
+            CheckpointError,
+            match=r"expected one file checkpoints/step-\*\.pt in it, got step-020792-epoch-01-loss=0\.5268\.pt, "
+            r"step-020793-epoch-02\.pt\. Give the path of the file itself with --weights\.prismatic",
+        ):
+            find_prismatic(source)
+    with pytest.raises(CheckpointError, match=r"in it, got none"):
+        find_prismatic(folder)
+
+
+@pytest.fixture
+def prismatic_folder(tmp_path: Path) -> Path:
+    """As published, at toy widths."""
+    (tmp_path / "prism" / "checkpoints").mkdir(parents=True)
+    torch.save(prismatic(has_encoders=False), tmp_path / "prism" / "checkpoints" / "step-1.pt")
+    return tmp_path / "prism"
+
+
+def test_published_backbones_and_prismatic_leave_nothing_frozen_at_random(model, folders, prismatic_folder):
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    for parameter in frozen:
+        torch.nn.init.constant_(parameter, float("nan"))
+    load_pretrained(
+        model, WeightsConfig(**{n: str(f) for n, f in folders.items()}, prismatic=str(prismatic_folder))
+    )
+    assert all(parameter.isfinite().all() for parameter in frozen)
+    held = prismatic(has_encoders=False)["model"]["projector"]["projector.0.weight"]
+    assert torch.equal(model.state_dict()["projector.fc1.base_layer.weight"], held)
+
+
+@pytest.mark.parametrize(
+    ("given", "head", "refused"),
+    [
+        ("", {}, "vision_encoder .*, projector .*, language_model .*--weights.dinov2"),
+        ("dinov2 siglip language", {}, r"nothing for projector \(12,768 parameters\).*Give --weights.prismatic for p"),
+        ("prismatic", {}, r"nothing for vision_encoder \([\d,]+ parameters\).*Give --weights.dinov2, --weights.siglip"),
+        ("dinov2 siglip language prismatic", {"values": "vggt"}, "nothing for vggt .*Give --weights.vggt for vggt"),
+    ],
+    ids=["nothing", "no projector", "no encoders in it", "no VGGT"],
+)  # fmt: skip
+def test_layers_that_neither_learn_nor_were_loaded_are_refused_unless_that_is_asked_for(
+    given, head, refused, folders, prismatic_folder
+):
+    experiment = with_policy_head(paper_tiny(), **head)
+    language = replace(experiment.model.language, vocabulary=("lift", "push"))
+    model = FocusVLA(replace(experiment.model, language=language))
+    sources = {name: str(folder) for name, folder in folders.items()} | {"prismatic": str(prismatic_folder)}
+    weights = WeightsConfig(**{name: sources[name] for name in given.split()})
+    with pytest.raises(
+        ConfigurationError, match=f"weights: expected .*{refused}.* set weights.random_frozen"
+    ):
+        load_pretrained(model, weights)
+    load_pretrained(model, replace(weights, random_frozen=True))
+
+
+def test_what_would_stay_random_is_told_before_anything_is_downloaded(model, monkeypatch):
+    def downloaded(repository: str, allow_patterns: list[str]) -> str:
+        raise AssertionError(repository)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", downloaded)
+    with pytest.raises(ConfigurationError, match="nothing for projector"):
+        load_pretrained(model, replace(paper().weights, prismatic=""))
+
+
+def test_a_frozen_encoder_without_adapters_is_refused_as_well_and_what_learns_is_not(folders):
+    frozen = FocusVLA(replace(CONFIG, adapters=AdapterConfig()))
+    with pytest.raises(ConfigurationError, match=r"nothing for vision_encoder \([\d,]+ parameters\), which"):
+        load_pretrained(frozen, WeightsConfig())
+    load_pretrained(frozen, WeightsConfig(**{name: str(folder) for name, folder in folders.items()}))
+    all_learn = replace(CONFIG, adapters=AdapterConfig(), vision=replace(CONFIG.vision, trainable=True))
+    load_pretrained(FocusVLA(all_learn), WeightsConfig())
+    load_pretrained(FocusVLA(tiny().model), WeightsConfig())  # its encoder is random by its name
+
+
+def test_a_prompt_without_a_tokenizer_is_refused_before_training():
+    language = replace(CONFIG.language, tokenizer="qwen2.5", vocabulary_size=8)
+    with pytest.raises(
+        ConfigurationError, match=r"weights\.language: expected a Qwen2\.5 with the tokenizer"
+    ):
+        load_pretrained(FocusVLA(replace(CONFIG, language=language)), WeightsConfig(random_frozen=True))
+
+
 def test_an_index_that_points_elsewhere_is_refused(tmp_path):
     from focusvla.model.weights.files import read_safetensors
 
@@ -188,7 +294,6 @@ def test_an_index_that_points_elsewhere_is_refused(tmp_path):
 def test_a_run_starts_from_published_weights_and_keeps_the_tokenizer_with_its_checkpoint(
     folders, arm_source, tmp_path
 ):
-    from focusvla.config import WeightsConfig
     from focusvla.policy import load_policy
     from focusvla.training.trainer import train
 
@@ -206,7 +311,7 @@ def test_a_run_starts_from_published_weights_and_keeps_the_tokenizer_with_its_ch
         experiment,
         model=replace(experiment.model, language=language),
         training=replace(experiment.training, steps=2, checkpoint_every=2),
-        weights=WeightsConfig(**{name: str(folder) for name, folder in folders.items()}),
+        weights=WeightsConfig(**{name: str(folder) for name, folder in folders.items()}, random_frozen=True),
     )
     elsewhere = replace(experiment, weights=replace(experiment.weights, dinov2=str(tmp_path / "nowhere")))
     with pytest.raises(CheckpointError, match="expected a folder, a file or a Hub repository"):

@@ -135,7 +135,7 @@ def test_an_unknown_variant_is_named_with_the_nearest():
 @pytest.fixture
 def config() -> ModelConfig:
     toy = with_policy_head(
-        paper_tiny(), attention="mixed", gate="scalar", num_kept_patches=32, values="vlm"
+        paper_tiny(), attention="mixed", positions="none", gate="scalar", num_kept_patches=32, values="vlm"
     ).model
     return replace(toy, adapters=AdapterConfig())
 

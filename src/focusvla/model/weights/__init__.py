@@ -2,11 +2,11 @@
 
 from focusvla.model.weights.backbones import (
     load_backbones,
-    load_pretrained,
     load_prismatic,
     load_tokenizer,
     load_vggt,
 )
+from focusvla.model.weights.pretrained import load_pretrained
 from focusvla.model.weights.vla_adapter import load_vla_adapter_head, load_vla_adapter_run
 
 __all__ = [

@@ -5,14 +5,14 @@ output is not used; that layer, final norms and pooling heads are left out by na
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from focusvla.config import ModelConfig, WeightsConfig
+from focusvla.config import ModelConfig
 from focusvla.errors import CheckpointError, ConfigurationError
 from focusvla.model.focusvla import FocusVLA
 from focusvla.model.prompt import PromptTokenizer
@@ -43,22 +43,11 @@ _HUB_OUTER = {
 _QKV = re.compile(r"(.+\.)(?:attention(?:\.attention)?|self_attn)\.(?:q_proj|query)\.(weight|bias)")
 
 
-def load_pretrained(model: FocusVLA, weights: WeightsConfig) -> None:
-    """Fill what `weights` names, and set the tokenizer.
-
-    Raises:
-        CheckpointError: something cannot be had, is damaged, or does not fit.
-    """
-    if weights.dinov2:
-        load_backbones(model, weights.dinov2, weights.siglip, weights.language)
-    if weights.prismatic:
-        load_prismatic(model, Path(weights.prismatic))
-    if weights.vggt and model.vggt is not None:
-        load_vggt(model, weights.vggt)
-
-
-def load_backbones(model: FocusVLA, dinov2: str | Path, siglip: str | Path, language: str | Path) -> None:
+def load_backbones(model: FocusVLA, dinov2: str | Path, siglip: str | Path, language: str | Path) -> set[str]:
     """Fill encoder and language model from their publishers' files, and set the tokenizer; the projector stays random.
+
+    Returns:
+        The names of the parameters that were filled, in the model without adapters.
 
     Raises:
         CheckpointError: a file cannot be had, is damaged, or its keys differ, which are listed; nothing is loaded then.
@@ -67,22 +56,26 @@ def load_backbones(model: FocusVLA, dinov2: str | Path, siglip: str | Path, lang
     num_patches = config.vision.patches_per_camera
     encoders = {
         "vision_encoder.dinov2": dinov2_from_hub(
-            read_safetensors(find_file(dinov2)), config.vision.dinov2.num_layers, num_patches
+            read_safetensors(find_file(dinov2, "dinov2")), config.vision.dinov2.num_layers, num_patches
         ),
         "vision_encoder.siglip": siglip_from_hub(
-            read_safetensors(find_file(siglip)), config.vision.siglip.num_layers, num_patches
+            read_safetensors(find_file(siglip, "siglip")), config.vision.siglip.num_layers, num_patches
         ),
-        "language_model.body": language_part(read_safetensors(find_file(language))),
+        "language_model.body": language_part(read_safetensors(find_file(language, "language"))),
     }
     tokenizer = load_tokenizer(language)
-    load_parts(model, encoders, f"{dinov2}, {siglip}, {language}")
+    filled = load_parts(model, encoders, f"{dinov2}, {siglip}, {language}")
     model.tokenizer = tokenizer
+    return filled
 
 
-def load_prismatic(model: FocusVLA, checkpoint: Path) -> None:
+def load_prismatic(model: FocusVLA, checkpoint: Path) -> set[str]:
     """Fill projector, language model and, if it holds them, encoders from Prismatic's `.pt` checkpoint.
 
     Without encoders in it, those of timm were used: load them with `load_backbones` first.
+
+    Returns:
+        As `load_backbones`.
 
     Raises:
         CheckpointError: it cannot be read or its keys differ, which are listed; nothing has been loaded.
@@ -121,11 +114,14 @@ def load_prismatic(model: FocusVLA, checkpoint: Path) -> None:
         parts["vision_encoder.siglip"] = vision_part_from_timm(
             siglip, config.vision.siglip.num_layers, num_patches
         )
-    load_parts(model, parts, checkpoint)
+    return load_parts(model, parts, checkpoint)
 
 
-def load_vggt(model: FocusVLA, source: str | Path) -> None:
+def load_vggt(model: FocusVLA, source: str | Path) -> set[str]:
     """Fill VGGT's aggregator from the released weights; its heads for cameras, depth, points and tracks are left out.
+
+    Returns:
+        As `load_backbones`.
 
     Raises:
         CheckpointError: as `load_backbones`.
@@ -133,11 +129,8 @@ def load_vggt(model: FocusVLA, source: str | Path) -> None:
     if model.vggt is None:
         raise ConfigurationError("policy_head.values: expected 'vggt' to load its weights.")
     config = model.config.vision
-    load_parts(
-        model,
-        {"vggt": vggt_from_release(read_safetensors(find_file(source)), config.patches_per_camera)},
-        source,
-    )
+    tensors = read_safetensors(find_file(source, "vggt"))
+    return load_parts(model, {"vggt": vggt_from_release(tensors, config.patches_per_camera)}, source)
 
 
 def load_tokenizer(source: str | Path) -> PromptTokenizer:
@@ -157,25 +150,53 @@ def load_tokenizer(source: str | Path) -> PromptTokenizer:
         ) from error
 
 
-def find_file(source: str | Path) -> Path:
+def find_file(source: str | Path, field: str) -> Path:
     """A local file or folder as it is; anything else is the id of a Hub repository, whose weights are downloaded.
 
     Raises:
-        CheckpointError: it is neither here nor to be had.
+        CheckpointError: it is neither here nor to be had; `field` of `WeightsConfig` named it.
     """
+    return _here_or_downloaded(source, field, ["model*.safetensors", "model.safetensors.index.json"])
+
+
+PRISMATIC_CHECKPOINTS = "checkpoints/step-*.pt"
+"""Where a Prismatic repository or folder has its weights."""
+
+
+def find_prismatic(source: str | Path) -> Path:
+    """The file of a Prismatic model: `source` itself, or the one `checkpoints/step-*.pt` of a folder or Hub repository.
+
+    Raises:
+        CheckpointError: it is neither here nor to be had, or there are none or several, which are named.
+    """
+    found = _here_or_downloaded(source, "prismatic", [PRISMATIC_CHECKPOINTS])
+    if found.is_file():
+        return found
+    files = sorted(found.glob(PRISMATIC_CHECKPOINTS)) or sorted(found.glob("checkpoints/*.pt"))
+    if len(files) != 1:
+        raise CheckpointError(
+            f"weights.prismatic={source}: expected one file {PRISMATIC_CHECKPOINTS} in it, got "
+            f"{', '.join(file.name for file in files) or 'none'}. Give the path of the file itself with "
+            "--weights.prismatic."
+        )
+    return files[0]
+
+
+def _here_or_downloaded(source: str | Path, field: str, patterns: Sequence[str]) -> Path:
     if Path(source).exists():
         return Path(source)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    patterns = ["model*.safetensors", "model.safetensors.index.json"]
+    # The Hub's client downloads with one library or another, depending on its version, and lets its errors through.
+    network_errors: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
     try:
-        return Path(snapshot_download(str(source), allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        return Path(snapshot_download(str(source), allow_patterns=list(patterns)))
+    except (*network_errors, HFValidationError, OSError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
         raise CheckpointError(
-            f"weights={source}: expected a folder, a file or a Hub repository that can be reached, got {reason}. "
-            "Download it where there is a network, and give its folder."
+            f"weights.{field}={source}: expected a folder, a file or a Hub repository that can be reached, got {reason}. "
+            f"Download it where there is a network, and give its folder with --weights.{field}."
         ) from error
 
 

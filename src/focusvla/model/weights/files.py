@@ -99,13 +99,16 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def load_parts(model: nn.Module, parts: Mapping[str, StateDict], source: object) -> None:
+def load_parts(model: nn.Module, parts: Mapping[str, StateDict], source: object) -> set[str]:
     """Fill whole submodules, or single parameters, by their names in `model`; adapters beside them stay.
+
+    Returns:
+        The names of what was filled, in `model` without adapters.
 
     Raises:
         CheckpointError: some part does not fit; nothing has been loaded.
     """
-    own = {name.replace(".base_layer.", "."): tensor for name, tensor in model.state_dict().items()}
+    own = {without_adapter(name): tensor for name, tensor in model.state_dict().items()}
     expected = {
         name: tensor
         for name, tensor in own.items()
@@ -120,6 +123,12 @@ def load_parts(model: nn.Module, parts: Mapping[str, StateDict], source: object)
     with torch.no_grad():
         for name, tensor in expected.items():
             tensor.copy_(found[name])
+    return set(expected)
+
+
+def without_adapter(name: str) -> str:
+    """A parameter's name in the model that has no adapters yet."""
+    return name.replace(".base_layer.", ".")
 
 
 def renamed(tensors: StateDict, rename: Callable[[str], str | None]) -> StateDict:
