@@ -27,6 +27,8 @@ class Episode:
     steps: int = 0
     images: list[dict[str, np.ndarray]] = field(default_factory=list)
     states: list[np.ndarray] = field(default_factory=list)
+    fixtures: dict[str, list[float]] = field(default_factory=dict)
+    """Position and orientation of each."""
 
 
 def wild_actions(trial: int, steps: int) -> np.ndarray:
@@ -35,6 +37,13 @@ def wild_actions(trial: int, steps: int) -> np.ndarray:
     actions[:2, 6] = 0.3
     actions[2, 6] = 0.0
     return actions
+
+
+def fixture_places(environment: Any) -> dict[str, list[float]]:
+    """Where a reset put cabinets, stoves and racks in robosuite's environment."""
+    model = environment.sim.model
+    bodies = {name: model.body_name2id(f.root_body) for name, f in environment.fixtures_dict.items()}
+    return {name: [*model.body_pos[body], *model.body_quat[body]] for name, body in bodies.items()}
 
 
 def play(
@@ -60,15 +69,18 @@ def play(
         played.states.append(asked.observation.state)
         asked = player.proceed(actions[asked.inference * chunk :][:chunk])
     assert not asked.result.error
+    played.fixtures = fixture_places(only_environment(suite, task, rules.drawn_size or size)._environment)
     played.success, played.steps = asked.result.success, asked.result.steps
     return played
 
 
 def require_equal(ours: Episode, theirs: Episode, *, atol: float = 0.0) -> None:
-    """The same pictures to the last bit, states within `atol`, and the same end."""
+    """The same fixtures and pictures to the last bit, if `theirs` tells, states within `atol`, and the same end."""
+    if theirs.fixtures:
+        assert ours.fixtures == theirs.fixtures
     for step, (mine, other) in enumerate(zip(ours.states, theirs.states, strict=True)):
         np.testing.assert_allclose(mine, np.float32(other), rtol=0, atol=atol, err_msg=f"state {step}")
-    for step, (mine, other) in enumerate(zip(ours.images, theirs.images, strict=True)):
+    for step, (mine, other) in enumerate(zip(ours.images, theirs.images, strict=bool(theirs.images))):
         for camera in CAMERAS:
             np.testing.assert_array_equal(mine[camera], other[camera], err_msg=f"{camera} {step}")
     assert (ours.success, ours.steps) == (theirs.success, theirs.steps)
