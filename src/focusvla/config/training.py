@@ -204,3 +204,9 @@ class ExperimentConfig:
             f"--augmentation.crop-area {acting:g})",
             acting,
         )
+        _require(
+            self.model.normalization == "exact" or self.training.gripper_weight == 1,
+            "gripper_weight",
+            f"1 where the gripper's targets are 0 and 1 (model.normalization={self.model.normalization!r})",
+            self.training.gripper_weight,
+        )
