@@ -43,13 +43,17 @@ class ReferencePath:
 
         Raises:
             ConfigurationError: its encoder is not DINOv2 and SigLIP, its adapters are not merged, or its policy does not
-                attend to the language model's or the encoder's states.
+                attend to the language model's or the encoder's states, or not by three attentions that ask alike.
         """
         encoder, config = model.vision_encoder, model.config
         if not isinstance(encoder, DinoSiglipEncoder) or config.language.loop != "transformers":
             raise ConfigurationError("reference path: expected DINOv2 and SigLIP with transformers' loop.")
         if config.adapters.rank or config.policy_head.attention == "mlp" or model.vggt is not None:
             raise ConfigurationError("reference path: expected merged adapters, and a policy that attends.")
+        if config.policy_head.cascade != "parallel" or config.policy_head.selection == "action_queries":
+            raise ConfigurationError(
+                "reference path: expected a parallel cascade, and patches chosen by the latent."
+            )
         self.model = model
         self.encoder = encoder
         like = model.action_queries
@@ -197,7 +201,9 @@ def _cascaded(
         split(block.action_query_value(action_queries)),
     )
     scores = queries @ placed(block.vision_key(keys)).mT * queries.shape[-1] ** -0.5
-    weights = focus_weights(scores, block.config.num_kept_patches, block.config.selection)
+    selection = block.config.selection
+    assert selection != "action_queries"
+    weights = focus_weights(scores, block.config.num_kept_patches, selection)
     seen = merge_heads(weights @ split(block.vision_value(values)))
     fused = block.fusion(torch.cat([from_self, from_action_queries, block.gate(seen, asking)], dim=-1))
     return block.feed_forward(fused + latent)
