@@ -129,7 +129,7 @@ def has_reference(policy: FocusVLAPolicy) -> bool:
 
 def _reference(policy: FocusVLAPolicy) -> Act:
     path = ReferencePath(policy.model)
-    normalize = state_normalizer(policy.statistics).normalize
+    normalize = state_normalizer(policy.statistics, policy.experiment.training.state_limit).normalize
 
     def act(observations: Sequence[Observation]) -> np.ndarray:
         (observation,) = observations

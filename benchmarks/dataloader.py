@@ -45,6 +45,7 @@ from focusvla.data.samples import build_samples
 from focusvla.simulation.libero import libero_spec
 
 EPISODES, STEPS, SIZE, CACHED_SIZE, CHUNK, BATCH, SKIPPED = 40, 150, 256, 224, 8, 64, 2
+STATE_LIMIT = 1.5
 AUGMENTATION = Augmentation(shift_pixels=6, brightness=0.2, contrast=0.2, saturation=0.2)
 
 INSTRUCTIONS = """\
@@ -87,7 +88,9 @@ def go_through(dataset: Path, cache: Path, augmentation: Augmentation, epochs: i
     source = LeRobotSource(dataset)
     frames = open_frame_cache(source, cache, size=CACHED_SIZE)
     decoded = time.perf_counter()
-    samples = build_samples(source, statistics=source.statistics(), chunk_length=CHUNK)
+    samples = build_samples(
+        source, statistics=source.statistics(), state_limit=STATE_LIMIT, chunk_length=CHUNK
+    )
     loader = BatchLoader(
         samples,
         batch_size=BATCH,

@@ -202,7 +202,7 @@ def _cascaded(
     )
     scores = queries @ placed(block.vision_key(keys)).mT * queries.shape[-1] ** -0.5
     selection = block.config.selection
-    assert selection != "action_queries"
+    assert selection != "action_queries", "stated for the paper's own selection"
     weights = focus_weights(scores, block.config.num_kept_patches, selection)
     seen = merge_heads(weights @ split(block.vision_value(values)))
     fused = block.fusion(torch.cat([from_self, from_action_queries, block.gate(seen, asking)], dim=-1))

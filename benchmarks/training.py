@@ -40,7 +40,7 @@ from focusvla.simulation.libero import libero_spec
 from focusvla.training.checkpoint import learning_parameters
 from focusvla.training.engine import Engine
 from focusvla.training.memory import GB, fit_memory, plan_memory
-from focusvla.training.optimization import WeightAverage, build_optimizer
+from focusvla.training.optimization import WeightAverage, action_weights, build_optimizer
 from focusvla.training.trainer import accumulate_gradients
 from focusvla.versions import versions
 
@@ -106,6 +106,7 @@ def measure(experiment: ExperimentConfig, steps: int) -> dict[str, Any]:
     module, passes = engine.prepare(model), engine.passes(config.batch_size)
     average = WeightAverage(learning_parameters(model).values(), config.ema_decay)
     optimizer = build_optimizer(model, config)
+    weights = action_weights(config, libero_spec(8)).to(engine.device)
     batches = data.batches(
         0, WARM_UP_STEPS + steps, range(passes), passes, experiment.execution.prefetched_batches
     )
@@ -114,7 +115,9 @@ def measure(experiment: ExperimentConfig, steps: int) -> dict[str, Any]:
         synchronize(engine.device)
         began = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        loss, waited = accumulate_gradients(module, batches, passes, data.num_action_steps(step), engine)
+        loss, waited = accumulate_gradients(
+            module, batches, passes, data.num_action_steps(step), engine, weights
+        )
         engine.clip(model, config.max_gradient_norm)
         loss.item()
         optimizer.step()
@@ -157,7 +160,10 @@ def random_loader(experiment: ExperimentConfig, model: FocusVLA, device: torch.d
     spec = libero_spec(8)
     source = random_source(spec, (rows,))
     samples = build_samples(
-        source, statistics=source.statistics(), chunk_length=experiment.model.chunk_length
+        source,
+        statistics=source.statistics(),
+        state_limit=experiment.training.state_limit,
+        chunk_length=experiment.model.chunk_length,
     )
     images = features = None
     if experiment.model.needs_images:

@@ -36,7 +36,14 @@ def timm_transformer(
     if scale_name:
         shapes |= {"cls_token": (1, 1, width), "reg_token": (1, 4, width)}
     else:
-        shapes |= {"attn_pool.latent": (1, 1, width), "attn_pool.q.weight": (width, width)}
+        maps = {
+            "q": (width, width), "kv": (2 * width, width), "proj": (width, width),
+            "mlp.fc1": (hidden, width), "mlp.fc2": (width, hidden),
+        }  # fmt: skip
+        shapes |= {f"attn_pool.{name}.weight": shape for name, shape in maps.items()}
+        shapes |= {f"attn_pool.{name}.bias": shape[:1] for name, shape in maps.items()}
+        shapes |= {"attn_pool.latent": (1, 1, width)}
+        shapes |= {f"attn_pool.norm.{kind}": (width,) for kind in ("weight", "bias")}
     return {prefix + name: shape for name, shape in shapes.items()}
 
 

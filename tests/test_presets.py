@@ -150,6 +150,15 @@ def test_a_configuration_survives_being_saved():
         assert config_from_dict(ExperimentConfig, json.loads(json.dumps(asdict(experiment)))) == experiment
 
 
+def test_the_recommended_recipe_differs_from_the_published_in_its_training_alone():
+    published, ours = preset("paper"), preset("paper_recommended")
+    assert replace(ours, training=published.training) == published
+    assert ours.training.augmentation.crop_offsets == "independent"
+    assert preset("paper_libero_goal").training == replace(
+        published.training, steps=50_000, checkpoint_every=5_000, validate_every=5_000
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "reading"),
     [

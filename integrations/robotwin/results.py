@@ -6,49 +6,15 @@ python results.py ROBOTWIN/eval_result
 
 import argparse
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 
+from focusvla.errors import DataError
 from focusvla.evaluation.results import SuccessRate
-
-TABLE_5 = {
-    "beat_block_hammer": (93, 54),
-    "blocks_ranking_rgb": (43, 11),
-    "click_alarmclock": (81, 20),
-    "hanging_mug": (18, 5),
-    "move_pillbottle_pad": (20, 2),
-    "place_object_basket": (28, 4),
-    "stack_blocks_two": (61, 10),
-}
-"""The paper's FocusVLA, percent: easy (`demo_clean`, 100 trials a task) and hard (`demo_randomized`, 300)."""
-
-POLICY = "FocusVLA"
-"""The adapter's folder in RoboTwin, which names its results."""
-
-SETTINGS = ("demo_clean", "demo_randomized")
+from focusvla.evaluation.robotwin import POLICY, Runs, percent_of_paper, read_results
 
 
-def read_results(folder: Path, trials: int) -> dict[tuple[str, str, str], list[SuccessRate]]:
-    """What each run of FocusVLA under `folder` reached, by task, setting and checkpoint; `trials` are a run's episodes.
-
-    Raises:
-        ValueError: a file is not one of RoboTwin's.
-    """
-    found = defaultdict(list)
-    for path in sorted(folder.glob(f"*/{POLICY}/*/*/*/_result.txt")):
-        task, _, setting, checkpoint = path.relative_to(folder).parts[:4]
-        last = path.read_text("utf-8").split()[-1:]
-        try:
-            successes = float(last[0]) * trials
-        except (IndexError, ValueError):
-            raise ValueError(f"{path}: expected a success rate in the last line, got {last}.") from None
-        if abs(successes - round(successes)) > 1e-6 or not 0 <= successes <= trials:
-            raise ValueError(f"{path}: {last[0]} is not a share of {trials} trials. Give --trials.")
-        found[task, setting, checkpoint].append(SuccessRate(round(successes), trials))
-    return found
-
-
-def table(found: dict[tuple[str, str, str], list[SuccessRate]]) -> str:
+def table(found: Runs) -> str:
     """A Markdown table, one row for each task, setting and checkpoint."""
     lines = [
         "| task | setting | checkpoint | runs | success (Wilson 95 %) | paper |",
@@ -56,9 +22,8 @@ def table(found: dict[tuple[str, str, str], list[SuccessRate]]) -> str:
     ]
     for (task, setting, checkpoint), runs in sorted(found.items()):
         rate = SuccessRate(sum(run.successes for run in runs), sum(run.episodes for run in runs))
-        paper = "-"
-        if task in TABLE_5 and setting in SETTINGS:
-            paper = str(TABLE_5[task][SETTINGS.index(setting)])
+        percent = percent_of_paper(task, setting)
+        paper = "-" if percent is None else f"{percent:g}"
         lines.append(f"| {task} | {setting} | {checkpoint} | {len(runs)} | {rate} | {paper} |")
     return "\n".join(lines)
 
@@ -94,7 +59,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         found = read_results(arguments.folder, arguments.trials)
-    except (ValueError, OSError) as error:
+    except (DataError, OSError) as error:
         parser.exit(2, f"error: {error}\n")
     if not found:
         parser.exit(

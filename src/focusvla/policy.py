@@ -1,5 +1,6 @@
 """A trained model as a policy: normalize, infer, unnormalize; and where checkpoints lie."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,25 +16,44 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from focusvla.config import ExperimentConfig, InferenceConfig, config_from_dict
+from focusvla.config import (
+    AS_STORED,
+    Augmentation,
+    ExperimentConfig,
+    GivenPictures,
+    InferenceConfig,
+    TrainingConfig,
+    config_from_dict,
+)
+from focusvla.data.formats.known_specs import libero_spec
+from focusvla.data.formats.openvla_statistics import read_openvla_statistics
 from focusvla.data.normalization import (
     Statistics,
     StatisticsByPart,
     action_normalizer,
     state_normalizer,
 )
-from focusvla.data.transforms import resize
+from focusvla.data.pictures import prepare_pictures
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
 from focusvla.model.adapters import merge_adapters
 from focusvla.model.focusvla import FocusVLA
 from focusvla.model.inference import InferenceModel
 from focusvla.model.language import WordTokenizer
 from focusvla.model.prompt import PromptTokenizer
-from focusvla.model.weights import load_tokenizer
+from focusvla.model.weights import load_tokenizer, load_vla_adapter_run, vla_adapter_config
+from focusvla.model.weights.vla_adapter_run import (
+    STATISTICS,
+    is_vla_adapter_run,
+    require_complete_run,
+    run_digest,
+    trained_steps,
+)
 from focusvla.types import ModelInputs
 from focusvla_client import Camera, Observation, Spec
 
 MIN_WEIGHTS_FOR_THREADS = 50_000_000
+VLA_ADAPTER_PIXELS = 256
+"""Side of the pictures that its LIBERO policies were trained and are evaluated on, before the policy resizes them."""
 
 
 class FocusVLAPolicy:
@@ -45,8 +65,9 @@ class FocusVLAPolicy:
         self.spec = spec
         self.statistics = statistics
         self.experiment = experiment
-        self._normalize_state = state_normalizer(statistics)
-        self._normalize_action = action_normalizer(statistics, spec)
+        normalization, limit = experiment.model.normalization, experiment.training.state_limit
+        self.state_normalizer = state_normalizer(statistics, limit, normalization)
+        self.action_normalizer = action_normalizer(statistics, spec, normalization)
         self._prepared: InferenceModel | None = None
 
     def prepare(self, config: InferenceConfig) -> "FocusVLAPolicy":
@@ -79,6 +100,12 @@ class FocusVLAPolicy:
         )
         return self
 
+    def with_statistics(self, statistics: Statistics) -> "FocusVLAPolicy":
+        """The same model, prepared as it is now, as the policy of a robot with other ranges."""
+        other = FocusVLAPolicy(self.model, self.spec, statistics, self.experiment)
+        other._prepared = self._prepared
+        return other
+
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights and what is computed with them."""
@@ -104,7 +131,7 @@ class FocusVLAPolicy:
     @property
     def middle_state(self) -> Float32[np.ndarray, " state"]:
         """The middle of the training data's range of proprioception."""
-        return self._normalize_state.unnormalize(np.zeros(len(self.spec.state)))
+        return self.state_normalizer.unnormalize(np.zeros(len(self.spec.state)))
 
     def reset(self) -> None:
         """Nothing: the policy has no memory."""
@@ -137,7 +164,7 @@ class FocusVLAPolicy:
         self, actions: Float[Tensor, "observations chunk action"]
     ) -> Float32[np.ndarray, "observations chunk action"]:
         """The model's actions in physical units."""
-        return self._normalize_action.unnormalize(actions.float().cpu().numpy())
+        return self.action_normalizer.unnormalize(actions.float().cpu().numpy())
 
     def model_inputs(self, *observations: Observation) -> ModelInputs:
         """What the model sees of `observations`, as one batch.
@@ -162,20 +189,22 @@ class FocusVLAPolicy:
                     f"observation.state: expected {len(self.spec.state)} numbers "
                     f"({', '.join(self.spec.state)}), got shape {observation.state.shape}."
                 )
-        states = np.stack([self._normalize_state.normalize(each.state) for each in observations])
+        states = np.stack([self.state_normalizer.normalize(each.state) for each in observations])
         return torch.from_numpy(states).to(self.model.feature_mean.device)
 
     def _images(
         self, observations: Sequence[Observation]
     ) -> UInt8[Tensor, "observations cameras size size 3"] | None:
-        """All cameras' images on the model's device, resized as the frame cache resizes what is trained on."""
+        """All cameras' images on the model's device: after the policy's own picture steps, and resized as the frame cache
+        resizes what is trained on."""
         if not self.cameras:
             return None
-        size, device = self.model.config.vision.image_size, self.model.feature_mean.device
+        model, device = self.experiment.model, self.model.feature_mean.device
         views = []
         for camera in self.spec.cameras:
             pixels = np.stack([_image(each, camera) for each in observations])
-            views.append(resize(torch.from_numpy(pixels).to(device), size))
+            size = model.vision.image_size
+            views.append(prepare_pictures(torch.from_numpy(pixels), size, model.pictures, device))
         return torch.stack(views, dim=1)
 
 
@@ -209,11 +238,14 @@ def checkpoint_steps(run: Path) -> list[int]:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """`path` itself if it is a checkpoint, or the newest of the training run there.
+    """`path` itself if it is a checkpoint or a run folder of VLA-Adapter's, or the newest of the training run there.
 
     Raises:
-        CheckpointError: there is neither.
+        CheckpointError: there is none of them, or a run folder of VLA-Adapter's that is incomplete.
     """
+    if is_vla_adapter_run(path):
+        require_complete_run(path)
+        return path
     if (path / "model.safetensors").is_file():
         return path
     steps = checkpoint_steps(path)
@@ -228,28 +260,32 @@ def find_checkpoint(path: Path) -> Path:
 def weights_digest(checkpoint: Path) -> str:
     """What results call the policy of a checkpoint folder, 16 hexadecimal digits: results of other weights differ in it.
 
-    The file is read piece by piece, whatever its size.
+    Files are read piece by piece, whatever their size.
     """
+    if is_vla_adapter_run(checkpoint):
+        return run_digest(checkpoint)
     with (checkpoint / "model.safetensors").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def load_policy(path: Path, device: str = "cpu", statistics: str | None = None) -> FocusVLAPolicy:
-    """Load a checkpoint, or the newest one of a training run, onto a device of torch's. Strict: every key must match;
-    adapters are merged. After training on a mixture, `statistics` names the part whose robot is to be driven.
+def load_policy(
+    path: Path, device: str = "cpu", statistics: str | None = None, pictures: GivenPictures = AS_STORED
+) -> FocusVLAPolicy:
+    """Load a checkpoint, the newest one of a training run, or a run folder of VLA-Adapter's, onto a device of torch's.
+    Strict: every key must match; adapters are merged. After training on a mixture, `statistics` names the part whose
+    robot is to be driven. `pictures` are steps of which the checkpoint says nothing.
 
     Raises:
-        ConfigurationError: there is no such device, no such part, or none named where there are several.
+        ConfigurationError: there is no such device, no such part, or none named where there are several, or a picture
+            step is given that the checkpoint has otherwise.
         CheckpointError: a file is missing or damaged, or keys are missing or unexpected, which are listed.
         MissingDependencyError: the vision encoder's weights come from a package that is not installed.
     """
     folder = find_checkpoint(path)
-    experiment = read_experiment(folder)
+    experiment = with_given_pictures(folder, read_experiment(folder), pictures)
     spec, of_parts = read_conventions(folder)
     chosen = of_parts.choose(statistics)
-    model = FocusVLA(experiment.model)
-    load_weights(model, folder / "model.safetensors")
-    merge_adapters(model)
+    model = _load_model(folder, experiment)
     model.tokenizer = read_tokenizer(folder, model)
     try:
         model.to(device)
@@ -257,6 +293,27 @@ def load_policy(path: Path, device: str = "cpu", statistics: str | None = None) 
         reason = str(error).splitlines()[0]
         raise ConfigurationError(f"device={device!r}: cannot be used here ({reason}). Try 'cpu'.") from error
     return FocusVLAPolicy(model, spec, chosen, experiment)
+
+
+def with_given_pictures(folder: Path, experiment: ExperimentConfig, given: GivenPictures) -> ExperimentConfig:
+    """The experiment of a checkpoint with the picture steps that are given beside it; VLA-Adapter's run folders say
+    nothing of them, and have those of its evaluation.
+
+    Raises:
+        ConfigurationError: a step is given that the checkpoint has otherwise.
+    """
+    pictures = given.over(experiment.model.pictures, is_stated=not is_vla_adapter_run(folder))
+    model = dataclasses.replace(experiment.model, pictures=pictures)
+    return dataclasses.replace(experiment, model=model)
+
+
+def _load_model(folder: Path, experiment: ExperimentConfig) -> FocusVLA:
+    if is_vla_adapter_run(folder):
+        return load_vla_adapter_run(folder, experiment.model)
+    model = FocusVLA(experiment.model)
+    load_weights(model, folder / "model.safetensors")
+    merge_adapters(model)
+    return model
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
@@ -292,8 +349,14 @@ def read_conventions(folder: Path) -> tuple[Spec, StatisticsByPart]:
         CheckpointError: a file is missing or damaged, or both do not fit each other.
     """
     try:
-        spec = Spec.from_dict(_read_json(folder / "spec.json"))
-        statistics = StatisticsByPart.from_dict(_read_json(folder / "statistics.json"))
+        if is_vla_adapter_run(folder):
+            spec = libero_spec(VLA_ADAPTER_PIXELS)
+            statistics = read_openvla_statistics(folder / STATISTICS)
+            if others := [name for name in statistics.parts if not name.startswith("libero_")]:
+                raise DataError(f"{STATISTICS}: expected data sets of LIBERO alone, got {', '.join(others)}.")
+        else:
+            spec = Spec.from_dict(_read_json(folder / "spec.json"))
+            statistics = StatisticsByPart.from_dict(_read_json(folder / "statistics.json"))
         statistics.require_fitting(spec)
     except (DataError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder}: {error}") from error
@@ -312,11 +375,22 @@ def read_tokenizer(folder: Path, model: FocusVLA) -> WordTokenizer | PromptToken
 
 
 def read_experiment(folder: Path) -> ExperimentConfig:
-    """The configuration a checkpoint was trained with.
+    """The configuration a checkpoint was trained with; of a run folder of VLA-Adapter's, what of it answers depend on.
 
     Raises:
         CheckpointError: `config.json` is missing or holds unknown or invalid fields.
     """
+    if is_vla_adapter_run(folder):
+        # Nothing was held out or varied that could be told here.
+        training = TrainingConfig(
+            steps=trained_steps(folder) or 1,
+            precision="bfloat16",
+            validation_share=0.0,
+            state_limit=1.0,
+            augmented_copies=0,
+            augmentation=Augmentation(),
+        )
+        return ExperimentConfig(model=vla_adapter_config(folder), training=training)
     values = _read_json(folder / "config.json")
     try:
         return config_from_dict(ExperimentConfig, values)

@@ -47,6 +47,11 @@ def test_bash_completes_a_command_a_flag_and_a_choice(script):
     assert {"train", "doctor", "completion"} <= offered("")
     assert offered("train", "mini", "--batch") == {"--batch-size"}
     assert offered("train", "mini", "--weights.vg") == {"--weights.vggt"}
+    assert offered("train", "mini", "--augmentation.cr") == {
+        "--augmentation.crop-area",
+        "--augmentation.crop-offsets",
+    }
+    assert offered("train", "mini", "--model.policy-head.gate", "he") == {"head_wise"}
     assert offered("train", "mini", "--parallelism", "f") == {"fsdp2"}
 
 

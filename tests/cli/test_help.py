@@ -52,8 +52,8 @@ def test_all_flags_are_in_the_complete_help_and_the_usual_ones_in_both(shown):
     usual, complete = (set(FLAG.findall(shown("train", flag))) for flag in ("--help", "--help-all"))
     assert {"data", "output", "steps", "evaluate-every"} < usual < complete
     assert {"warmup-steps", "weights.vggt", "evaluation.stall-seconds"} <= complete - usual
-    assert "flags more: focusvla train --help-all" in shown("train", "--help")
-    assert "--help-all" not in shown("train", "--help-all")
+    assert f"{len(complete - usual)} flags more: focusvla train --help-all" in shown("train", "--help")
+    assert "flags more" not in shown("train", "--help-all")
 
 
 def test_every_rare_field_is_a_flag_of_some_command(shown):

@@ -1,16 +1,21 @@
 """What a user sees: help at once, one message and exit code 2 for an error, no traceback."""
 
+import json
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from focusvla.cli import main
+from focusvla.data.memory import MemorySource
 from focusvla.errors import ConfigurationError
 from focusvla.policy import checkpoint_steps, load_policy
+from focusvla.training.metrics import read_metrics
 from written_datasets import write_lerobot
 
 
@@ -102,6 +107,36 @@ def test_a_mixture_names_its_parts_and_a_policy_must_say_whose_numbers_it_speaks
         load_policy(Path(output), statistics="other").spec
         == load_policy(Path(output), statistics=data_set.name).spec
     )
+
+
+def test_recordings_of_one_robot_can_be_trained_on_as_one_data_set(arm_source, data_set, tmp_path, capsys):
+    own = arm_source((9, 6))
+    far = [replace(own.episode(i), state=own.episode(i).state + 5) for i in range(2)]
+    pictures = [{c.name: np.stack(list(own.frames(i, c.name))) for c in own.spec.cameras} for i in range(2)]
+    folders = [str(data_set), str(write_lerobot(tmp_path / "far", MemorySource(own.spec, far, pictures)))]
+    output = tmp_path / "run"
+    command = ["train", "tiny", "--data", *folders, "--output", str(output), "--steps", "2"]
+    assert run(*command, "--data-statistics", "joint") == 0
+    states = np.concatenate(
+        [*(arm_source().episode(i).state for i in range(3)), *(each.state for each in far)]
+    )
+    policy = load_policy(output)  # whose statistics need no name
+    np.testing.assert_allclose(policy.statistics.state.q99, np.quantile(states.astype(float), 0.99, axis=0))
+    assert run(*command) == 2
+    refused = " ".join(capsys.readouterr().err.split())
+    assert "statistics of all data together there, of part 'data', part 'far' here" in refused
+    assert run(*command, "--data-statistics", "joint") == 0
+    capsys.readouterr()
+    assert run("diagnose", str(output), "--data", *folders, "--json") == 0
+    measured = json.loads(capsys.readouterr().out)[""]["l1"]["mean"]
+    validated = [
+        line["validation_loss"]
+        for line in read_metrics(output / "metrics.jsonl")
+        if "validation_loss" in line
+    ]
+    assert measured == pytest.approx(validated[-1], rel=1e-3)  # of features in 16 bits
+    assert run("diagnose", str(output), "--data", folders[0]) == 2
+    assert "all parts in their order" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_plan_of_memory_comes_before_the_first_step(data_set, tmp_path, capsys):

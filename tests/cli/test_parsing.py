@@ -1,10 +1,13 @@
 """What does not fit a command's flags is said like every other error."""
 
+from dataclasses import is_dataclass
+
 import pytest
 
 from focusvla.cli import main
 from focusvla.cli.main import COMMANDS
 from focusvla.cli.parsing import parse
+from focusvla.config import GivenPictures
 
 
 @pytest.mark.parametrize(
@@ -40,3 +43,21 @@ def test_parsing_alone_runs_nothing(tmp_path, monkeypatch):
     call = parse("convert", COMMANDS["convert"], ["there", "--output", "here", "--skip-damaged"])
     assert callable(call)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("evaluate", ["--checkpoint", "c", "--output", "o"]),
+        ("diagnose", ["c", "--output", "o"]),
+        ("serve", ["c"]),
+        ("serve-vla-eval", ["c"]),
+        ("focus", ["c", "--output", "o", "--data", "d", "--no-pictures"]),
+        ("export", ["c", "--output", "o"]),
+    ],
+)
+def test_a_picture_step_can_be_given_wherever_a_checkpoint_looks(command, arguments):
+    call = parse(command, COMMANDS[command], [*arguments, "--pictures.center-crop-area", "0.9"])
+    given = [call.keywords, *(vars(each) for each in call.args if is_dataclass(each))]  # type: ignore[attr-defined]
+    given += [vars(each) for each in call.keywords.values() if is_dataclass(each)]  # type: ignore[attr-defined]
+    assert GivenPictures(center_crop_area=0.9) in [value for values in given for value in values.values()]

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from focusvla.config import PictureConfig
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.data.memory import MemorySource
 from focusvla.data.mixture import MixturePart, MixtureSource
+from focusvla.data.pictures import prepare_pictures
 from focusvla.errors import DataError, StorageError
 
 
@@ -205,3 +207,13 @@ def test_a_disk_without_space_is_announced_before_decoding(
     with pytest.raises(StorageError, match=rf"the frame cache needs {needed} bytes, 1000 are free"):
         open_frame_cache(source, tmp_path, size=16)
     assert source.requests == []
+
+
+def test_pictures_go_through_the_steps_that_are_asked_for_into_a_file_of_their_own(arm_source, tmp_path):
+    source, steps = arm_source((3,)), PictureConfig(jpeg_quality=95, center_crop_area=0.9)
+    plain = open_frame_cache(source, tmp_path, size=16)
+    stepped = open_frame_cache(source, tmp_path, size=16, pictures=steps)
+    recorded = torch.from_numpy(np.stack(list(source.frames(0, "image2"))))
+    np.testing.assert_array_equal(stepped.images[:, 1], prepare_pictures(recorded, 16, steps))
+    assert plain.path != stepped.path
+    assert (plain.images != stepped.images).any()

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from focusvla.config import Augmentation
 from focusvla.data.batch_order import BatchOrder
+from focusvla.data.crops import crop_center
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.data.loader import BatchLoader, padded_tokens
 from focusvla.data.memory import MemorySource
 from focusvla.data.samples import Samples, build_samples
 from focusvla.errors import ConfigurationError, DataError
+from focusvla.presets import paper
 from focusvla.types import Batch
 
 
@@ -24,7 +26,7 @@ def _tokenize(instructions: list[str]) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture
 def samples(memory: MemorySource) -> Samples:
-    return build_samples(memory, statistics=memory.statistics(), chunk_length=2)
+    return build_samples(memory, statistics=memory.statistics(), state_limit=1.5, chunk_length=2)
 
 
 @pytest.fixture
@@ -99,8 +101,9 @@ def _assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("num_shares", [1, 2, 4, 6])
 def test_the_parts_of_a_batch_are_the_batch_bit_for_bit(images: np.ndarray, make_loader, num_shares: int):
     features = np.random.default_rng(0).random((3, 9, 4, 2)).astype(np.float16)
-    for table in ({"images": images}, {"features": features}):
-        loader = make_loader(**VARIED, **table)
+    published = {"augmentation": paper().training.augmentation}
+    for table in ({"images": images}, {"features": features}, {"images": images} | published):
+        loader = make_loader(**VARIED | table)
         parts = [_tensors(loader.batch(5, (share, num_shares))) for share in range(num_shares)]
         joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         _assert_equal(joined, _tensors(loader.batch(5)))
@@ -147,6 +150,15 @@ def test_validation_sees_every_sample_once_in_order_and_unvaried(
     seen = torch.cat([batch.inputs.images for batch in batches])
     np.testing.assert_array_equal(seen, images)
     assert torch.equal(torch.cat([batch.inputs.state for batch in batches]), samples.states)
+
+
+def test_validation_sees_the_middle_of_pictures_where_the_policy_will(images: np.ndarray, make_loader):
+    rng = np.random.default_rng(0)
+    textured = rng.integers(0, 256, images.shape, np.uint8)
+    loader = make_loader(images=textured, center_crop_area=0.9)
+    seen = next(loader.every_sample(9)).inputs.images
+    assert torch.equal(seen, crop_center(torch.from_numpy(textured), 0.9))
+    assert not np.array_equal(seen, textured)
 
 
 def test_features_of_a_random_copy_are_drawn_for_training_and_the_first_for_validation(make_loader):

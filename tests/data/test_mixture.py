@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.data.memory import MemorySource, random_source
 from focusvla.data.mixture import MixturePart, MixtureSource, open_mixture, parts_of, statistics_by_part
-from focusvla.data.normalization import ALONE
+from focusvla.data.normalization import ALONE, StatisticsByPart
 from focusvla.data.samples import build_samples, split_parts
 from focusvla.errors import ConfigurationError, DataError
 from focusvla_client import Camera, Spec
@@ -116,13 +117,65 @@ def test_each_part_is_normalized_by_its_own_statistics(spec: Spec):
     )
     mixture = _mix(near, far)
     by_part = statistics_by_part(mixture)
-    samples = build_samples(mixture, statistics=by_part, chunk_length=1)
+    samples = build_samples(mixture, statistics=by_part, state_limit=1.5, chunk_length=1)
     for part, rows in ((near, slice(0, 40)), (far, slice(40, 70))):
-        alone = build_samples(part, statistics=part.statistics(), chunk_length=1)
+        alone = build_samples(part, statistics=part.statistics(), state_limit=1.5, chunk_length=1)
         np.testing.assert_array_equal(samples.actions[rows], alone.actions)
         np.testing.assert_array_equal(samples.states[rows], alone.states)
-    together = build_samples(mixture, statistics=mixture.statistics(), chunk_length=1)
+    together = build_samples(mixture, statistics=mixture.statistics(), state_limit=1.5, chunk_length=1)
     assert (together.actions[:40, 0] < -0.2).all()
+
+
+def test_parts_of_one_robot_can_share_the_statistics_that_they_have_as_one_data_set(spec: Spec):
+    sources = [random_source(spec, [40, 25]), random_source(spec, [30])]
+    far = replace(
+        sources[1].episode(0), state=9 + sources[1].episode(0).state, action=sources[1].episode(0).action / 4
+    )
+    pictures = [
+        {camera.name: np.stack(list(source.frames(index, camera.name))) for camera in spec.cameras}
+        for source in sources
+        for index in range(source.num_episodes)
+    ]
+    sources[1] = MemorySource(spec, [far], pictures[2:])
+    whole = MemorySource(
+        spec, [*(sources[0].episode(index) for index in range(2)), replace(far, index=2)], pictures
+    )
+    parts = [
+        MixturePart(name=name, source=source, weight=weight)
+        for name, source, weight in zip("ab", sources, (1.0, 7.0), strict=True)
+    ]
+    joint = MixtureSource(parts, normalized_by="joint")
+    by_part = statistics_by_part(joint)
+    assert by_part.parts == {ALONE: whole.statistics()}
+    assert statistics_by_part(MixtureSource(parts)).parts.keys() == {"a", "b"}
+    samples = build_samples(joint, statistics=by_part, state_limit=1.5, chunk_length=1)
+    as_one = build_samples(whole, statistics=whole.statistics(), state_limit=1.5, chunk_length=1)
+    assert torch.equal(samples.actions, as_one.actions)
+    assert torch.equal(samples.states, as_one.states)
+    assert joint.fingerprint() == MixtureSource(parts).fingerprint()
+
+
+def test_joint_statistics_are_computed_once(make_memory: Callable[..., MemorySource]):
+    class Counted(MemorySource):
+        def __init__(self, memory: MemorySource):
+            self.__dict__.update(memory.__dict__)
+            self.num_read = 0
+
+        def episode(self, index: int):
+            self.num_read += 1
+            return super().episode(index)
+
+    counted = Counted(make_memory([4, 3]))
+    mixture = _mix(counted, make_memory([2]), normalized_by="joint")
+    assert statistics_by_part(mixture) == statistics_by_part(mixture)
+    assert counted.num_read == 2
+
+
+def test_statistics_of_one_part_do_not_normalize_another(make_memory: Callable[..., MemorySource]):
+    mixture = _mix(make_memory([4]), make_memory([2]))
+    of_one = StatisticsByPart({"a": mixture.parts[0].source.statistics()})
+    with pytest.raises(ConfigurationError, match="statistics='b' is unknown"):
+        build_samples(mixture, statistics=of_one, state_limit=1.5, chunk_length=1)
 
 
 def test_samples_know_how_many_belong_to_each_part(make_memory: Callable[..., MemorySource]):
@@ -132,7 +185,9 @@ def test_samples_know_how_many_belong_to_each_part(make_memory: Callable[..., Me
             MixturePart(name="b", source=make_memory([2, 5]), weight=2.0),
         ]
     )
-    samples = build_samples(mixture, statistics=statistics_by_part(mixture), chunk_length=1, episodes=[0, 3])
+    samples = build_samples(
+        mixture, statistics=statistics_by_part(mixture), state_limit=1.5, chunk_length=1, episodes=[0, 3]
+    )
     assert (samples.part_sizes, samples.part_weights) == ((4, 5), (1.0, 2.0))
     assert samples.frame_rows.tolist() == [0, 1, 2, 3, 9, 10, 11, 12, 13]
 

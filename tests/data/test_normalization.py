@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from focusvla.data.formats.known_specs import libero_spec
 from focusvla.data.memory import MemorySource
 from focusvla.data.normalization import (
     Normalizer,
@@ -159,5 +160,42 @@ def test_the_normalizers_of_a_data_set(memory: MemorySource):
     np.testing.assert_array_equal(action[:, 1], 0)
     np.testing.assert_array_equal(action[:, 2], [-1, -1, 1, 1])
     assert np.abs(action).max() <= 1
-    state = state_normalizer(statistics)
+    state = state_normalizer(statistics, 1.5)
     assert state.normalize(np.array([1e6, -1e6], np.float32)).tolist() == [1.5, -1.5]
+
+
+def test_policies_of_vla_adapter_see_and_command_as_it_has_it():
+    """The third dimension is constant, the last is the gripper: -1 opens it, which is 1 to the network."""
+    spec = replace(libero_spec(1), action=("x", "y", "z", "gripper"), state=("x", "y", "z", "w"))
+    ranges = Quantiles(q01=(-10.0, 0.5, 3.0, 0.0), q99=(30.0, 0.75, 3.0, 1.0))
+    statistics = Statistics(action=ranges, state=ranges)
+    action = action_normalizer(statistics, spec, "vla_adapter")
+    np.testing.assert_allclose(
+        action.normalize(np.array([10, 0.75, 3, -1], np.float32)), [0, 1, -1, 1], atol=1e-6
+    )
+    answers = np.array([[0, 2, 1, 0.51], [0, 0, 0, 0.5], [0, 0, 0, 0.49], [0, 0, 0, 7]], np.float32)
+    commands = action.unnormalize(answers)
+    np.testing.assert_allclose(commands[0, :3], [10, 0.875, 3], rtol=1e-6)
+    assert commands[:, 3].tolist() == [-1, 0, 1, -1]
+    state = state_normalizer(statistics, 1.0, "vla_adapter")
+    far = np.array([40, 0.75, 3.0, 0.25], np.float32)
+    np.testing.assert_allclose(state.normalize(far), [1, 1, -1, -0.5], atol=1e-6)
+
+
+def test_normalization_of_vla_adapter_is_its_formula_to_the_last_bit_of_32():
+    rng = np.random.default_rng(0)
+    low, spread = rng.normal(size=7), rng.uniform(0.001, 2, 7)
+    high = low + spread
+    ranges = Quantiles(q01=tuple(low), q99=tuple(high))
+    statistics = Statistics(action=ranges, state=ranges)
+    halves = (
+        rng.integers(-128, 129, (500, 7)).astype(np.float32) / 128
+    )  # bfloat16's numbers, as its policies answer
+    expected = np.float32(0.5) * (halves + np.float32(1)) * (high - low + 1e-8) + low
+    commands = action_normalizer(statistics, libero_spec(1), "vla_adapter").unnormalize(halves)
+    np.testing.assert_array_equal(commands[:, :6], expected[:, :6].astype(np.float32))
+    states = (low + rng.uniform(-0.5, 1.5, (500, 7)) * spread).astype(np.float32)
+    expected = np.clip(2 * (states - low) / (high - low + 1e-8) - 1, -1, 1).astype(np.float32)
+    np.testing.assert_array_equal(
+        state_normalizer(statistics, 1.0, "vla_adapter").normalize(states), expected
+    )

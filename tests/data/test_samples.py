@@ -17,7 +17,7 @@ IDENTITY = Statistics(
 
 
 def test_chunks_repeat_the_last_action_of_the_episode_and_mask_the_repetition(memory: MemorySource):
-    samples = build_samples(memory, statistics=IDENTITY, chunk_length=3)
+    samples = build_samples(memory, statistics=IDENTITY, state_limit=1.5, chunk_length=3)
     chunks, mask = samples.action_chunks(torch.arange(len(samples)))
     tenths = (10 * chunks[..., 0]).round().int()
     assert tenths.tolist() == [
@@ -32,8 +32,31 @@ def test_chunks_repeat_the_last_action_of_the_episode_and_mask_the_repetition(me
     ]  # fmt: skip
 
 
+def test_dropped_last_frames_leave_whole_chunks_alone(memory: MemorySource):
+    samples = build_samples(
+        memory, statistics=IDENTITY, state_limit=1.5, chunk_length=3, last_frames="dropped"
+    )
+    chunks, mask = samples.action_chunks(torch.arange(len(samples)))
+    assert (10 * chunks[..., 0]).round().int().tolist() == [
+        [0, 1, 2], [1, 2, 3],  # episode 0, 4 steps
+        [0, 1, 2],             # episode 1, 3 steps; episode 2, of 2, has none
+    ]  # fmt: skip
+    assert mask.all()
+    assert samples.frame_rows.tolist() == [0, 1, 4]
+    assert (samples.part_sizes, samples.num_short_episodes) == ((3,), 1)
+
+
+def test_episodes_that_are_all_shorter_than_a_chunk_are_refused_if_last_frames_are_dropped(
+    memory: MemorySource,
+):
+    with pytest.raises(
+        DataError, match=r"episodes: expected one of at least 5 steps.*Give --last-frames padded"
+    ):
+        build_samples(memory, statistics=IDENTITY, state_limit=1.5, chunk_length=5, last_frames="dropped")
+
+
 def test_with_stride_two_samples_skip_steps_but_chunks_do_not(memory: MemorySource):
-    samples = build_samples(memory, statistics=IDENTITY, chunk_length=2, stride=2)
+    samples = build_samples(memory, statistics=IDENTITY, state_limit=1.5, chunk_length=2, stride=2)
     chunks, _ = samples.action_chunks(torch.arange(len(samples)))
     assert samples.frame_rows.tolist() == [0, 1, 2, 3, 4]
     assert (10 * chunks[..., 0]).round().int().tolist() == [[0, 1], [2, 3], [0, 1], [2, 2], [0, 1]]
@@ -46,33 +69,35 @@ def test_a_stride_meets_only_pictures_that_were_taken_anew(memory: MemorySource,
 
 
 def test_samples_of_some_episodes_point_to_their_rows_in_the_cache_of_all(memory: MemorySource):
-    samples = build_samples(memory, statistics=IDENTITY, chunk_length=2, episodes=[0, 2])
+    samples = build_samples(memory, statistics=IDENTITY, state_limit=1.5, chunk_length=2, episodes=[0, 2])
     assert samples.frame_rows.tolist() == [0, 1, 2, 3, 7, 8]
     chunks, _ = samples.action_chunks(torch.tensor([4, 5]))
     assert (10 * chunks[..., 0]).round().int().tolist() == [[0, 1], [1, 1]]
 
 
 def test_instructions_are_numbered_alike_for_every_choice_of_episodes(memory: MemorySource):
-    every = build_samples(memory, statistics=IDENTITY, chunk_length=1)
+    every = build_samples(memory, statistics=IDENTITY, state_limit=1.5, chunk_length=1)
     assert every.instructions == ("push", "pull")
     assert every.instruction_ids.tolist() == [0, 0, 0, 0, 1, 1, 1, 0, 0]
-    one = build_samples(memory, statistics=IDENTITY, chunk_length=1, episodes=[1])
+    one = build_samples(memory, statistics=IDENTITY, state_limit=1.5, chunk_length=1, episodes=[1])
     assert one.instructions == ("push", "pull")
     assert one.instruction_ids.tolist() == [1, 1, 1]
 
 
 def test_states_and_actions_are_normalized_as_the_policy_normalizes_them(memory: MemorySource):
     statistics = memory.statistics()
-    samples = build_samples(memory, statistics=statistics, chunk_length=1)
+    samples = build_samples(memory, statistics=statistics, state_limit=1.5, chunk_length=1)
     states = np.concatenate([memory.episode(index).state for index in range(3)])
-    np.testing.assert_array_equal(samples.states, state_normalizer(statistics).normalize(states))
+    np.testing.assert_array_equal(samples.states, state_normalizer(statistics, 1.5).normalize(states))
     assert samples.actions.abs().max() <= 1
+    narrow = build_samples(memory, statistics=statistics, state_limit=0.5, chunk_length=1)
+    assert narrow.states.abs().max() == 0.5
 
 
 @pytest.mark.parametrize("episodes", [[], [3]])
 def test_episodes_that_do_not_exist_are_refused(memory: MemorySource, episodes: list[int]):
     with pytest.raises(DataError, match=r"expected at least one of 0\.\.2"):
-        build_samples(memory, statistics=IDENTITY, chunk_length=1, episodes=episodes)
+        build_samples(memory, statistics=IDENTITY, state_limit=1.5, chunk_length=1, episodes=episodes)
 
 
 def test_a_split_divides_whole_episodes_and_is_the_same_for_the_same_seed():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from focusvla.config import EvaluationConfig, InferenceConfig
+from focusvla.config import AS_STORED, EvaluationConfig, GivenPictures, InferenceConfig
 from focusvla.data.memory import random_source
 from focusvla.data.samples import build_samples
 from focusvla.errors import ConfigurationError, DataError
@@ -127,7 +127,7 @@ def test_pictures_that_had_to_come_from_another_task_are_counted_and_the_table_s
 
 def test_pictures_come_from_the_next_episode_with_the_same_instruction():
     source = random_source(libero_spec(32), (3, 2, 4), ("lift the cup", "push the bowl"))
-    samples = build_samples(source, statistics=source.statistics(), chunk_length=2)
+    samples = build_samples(source, statistics=source.statistics(), state_limit=1.5, chunk_length=2)
     owners = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
     # Episodes 0 and 2 share an instruction; 1 has no other and takes the next at all.
     assert samples_of_others(samples, owners).tolist() == [5, 6, 7, 5, 6, 0, 1, 2, 2]
@@ -231,3 +231,16 @@ def test_a_diagnosis_from_the_command_line_goes_on_where_it_stopped(blind_checkp
         lines = (output / "results.jsonl").read_text().splitlines()
         assert len(lines) == episodes
         assert not any(json.loads(line)["error"] for line in lines)
+
+
+def test_a_policy_s_picture_steps_are_in_what_is_measured_and_in_what_results_call_it(run, source):
+    cropped = GivenPictures(center_crop_area=0.5)
+    plain = measure_action_errors(load_policy(run), source)
+    found = measure_action_errors(load_policy(run, pictures=cropped), source)
+    assert (found.errors[""] != plain.errors[""]).any()
+    checkpoint = run / "checkpoints" / "step-00000002"
+    identities = [
+        CheckpointPolicy(checkpoint, "cpu", pictures=given).traits().identity
+        for given in (AS_STORED, cropped)
+    ]
+    assert identities[1] == f"{identities[0]}-crop0.5"

@@ -13,6 +13,7 @@ from focusvla.evaluation.episodes import (
     Request,
     Setting,
 )
+from focusvla.evaluation.protocol import protocol
 from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND
 from focusvla.simulation.aloha import CAMERAS, aloha_spec, aloha_tasks
 from focusvla.simulation.libero import libero_spec
@@ -21,7 +22,7 @@ from focusvla_client import SpecMismatchError
 pytestmark = pytest.mark.simulator
 
 TRAITS = PolicyTraits(aloha_spec(32), CAMERAS, chunk_length=16, identity="nobody")
-SETTING = Setting("aloha_gym", actions_per_inference=16, traits=TRAITS)
+SETTING = Setting(protocol("aloha_gym"), actions_per_inference=16, traits=TRAITS)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_a_trajectory_has_each_action_with_the_state_before_it_and_recalls_what_
 def test_an_episode_is_recalled_with_its_own_places_of_fixtures_after_others_were_played(player):
     cameras = tuple(camera.name for camera in libero_spec(64).cameras)
     traits = PolicyTraits(libero_spec(64), cameras, chunk_length=1, identity="nobody")
-    setting = Setting("libero_wide", actions_per_inference=1, traits=traits)
+    setting = Setting(protocol("libero_wide"), actions_per_inference=1, traits=traits)
     still, none = np.zeros((1, 7), np.float32), np.zeros((0, 7), np.float32)
     played, asked = [], []
     for trial in (0, 1):

@@ -5,6 +5,7 @@ import pytest
 from focusvla.config.suites import clean_suite
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.protocol import PROTOCOLS, protocol
+from focusvla.simulation.environment import Start
 
 
 def test_the_published_protocol_has_the_published_numbers():
@@ -13,8 +14,33 @@ def test_the_published_protocol_has_the_published_numbers():
     steps = [published.max_steps_of(f"libero_{suite}") for suite in ("spatial", "object", "goal", "10")]
     assert steps == [220, 280, 300, 520]
     assert (published.settle_steps, published.trials_per_task, published.environment_seed) == (10, 50, 0)
-    start = published.start("libero_object", 7)
-    assert (start.init_state, start.seed, start.displacement_meters) == (7, 0, 0.0)
+    # The task is seeded once, in a scene that was built, and the resets of trials 0 to 6 drew from it before this one's.
+    assert published.start("libero_object", 7) == Start(
+        init_state=7, seed=0, resets_before=7, scenes_before=1
+    )
+    assert published.actions_per_inference == 8
+
+
+def test_what_others_mean_by_libero_is_what_their_scripts_do():
+    """Sources: openpi, examples/libero/main.py; lerobot 0.4.4, envs/libero.py; vla-eval 0.8.0, benchmarks/libero."""
+    openpi, lerobot, vla_eval = (protocol(f"libero_{name}") for name in ("openpi", "lerobot", "vla_eval"))
+    assert openpi.start("libero_goal", 2) == Start(init_state=2, seed=7, resets_before=2, scenes_before=1)
+    assert (openpi.actions_per_inference, openpi.drawn_size, openpi.sent_size) == (5, 256, 224)
+    assert lerobot.start("libero_goal", 2) == Start(init_state=2, seed=1002, scenes_before=2)
+    assert lerobot.max_steps_of("libero_spatial") == 280
+    assert vla_eval.start("libero_goal", 2) == openpi.start("libero_goal", 2)
+    assert (vla_eval.drawn_size, vla_eval.gripper) == (256, "binarized")
+    for other in (openpi, lerobot, vla_eval):
+        others = [other.max_steps_of(f"libero_{suite}") for suite in ("object", "goal", "10", "90")]
+        assert (others, other.settle_steps, other.trials_per_task) == ([280, 300, 520, 400], 10, 50)
+
+
+def test_results_of_before_are_shown_under_the_rules_that_they_were_made_by():
+    earlier = protocol("libero_openvla", 1)
+    assert earlier.start("libero_goal", 7) == Start(init_state=7, seed=0)
+    assert earlier.max_steps == protocol("libero_openvla").max_steps
+    with pytest.raises(ConfigurationError, match="protocol_revision=3: expected at most 2"):
+        protocol("libero_openvla", 3)
 
 
 def test_widened_starts_differ_from_the_published_ones_in_the_displacement_and_its_seed_only():

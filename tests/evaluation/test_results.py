@@ -1,7 +1,7 @@
 """Results survive kills, never mix, and are summed up with honest intervals."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -38,6 +38,7 @@ RESULT = EpisodeResult(
 )
 IDENTITY: dict[str, Any] = {
     "protocol": "libero_openvla",
+    "protocol_revision": 1,
     "policy": "0123456789abcdef",
     "actions_per_inference": 8,
 }
@@ -84,10 +85,22 @@ def test_a_line_cut_off_by_a_kill_is_dropped_and_its_episode_is_pending_again(tm
 def test_results_of_another_policy_are_refused_and_kept(tmp_path):
     path = tmp_path / "results.jsonl"
     ResultsFile(path, **IDENTITY).append(RESULT)
-    other: dict[str, Any] = IDENTITY | {"policy": "ffff"}
-    with pytest.raises(ConfigurationError, match="policy='0123456789abcdef', this evaluation has 'ffff'"):
-        ResultsFile(path, **other)
+    for field, value in (("policy", "ffff"), ("protocol_revision", 2)):
+        changed: dict[str, Any] = IDENTITY | {field: value}
+        with pytest.raises(ConfigurationError, match=f"{field}=.*, this evaluation has {value!r}"):
+            ResultsFile(path, **changed)
     assert read_results(path) == [RESULT]
+
+
+def test_lines_written_before_protocols_had_revisions_are_of_the_first(tmp_path):
+    values = asdict(RESULT)
+    del values["protocol_revision"]
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(values) + "\n")
+    assert read_results(path) == [replace(RESULT, protocol_revision=1)]
+    path.write_text(json.dumps({**values, "luck": 1}) + "\n")
+    with pytest.raises(DataError, match=r"line 1: .*fields \['luck'\] differ"):
+        read_results(path)
 
 
 def test_a_damaged_line_within_the_file_is_named(tmp_path):

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 
 from focusvla.errors import ConfigurationError
-from focusvla.evaluation.published import BY_SUITE, BY_TASK, EXPERT, SUITES
+from focusvla.evaluation.published import BY_SUITE, BY_TASK, EXPERT, METHODS, SUITES, TABLE_1
 from focusvla.evaluation.results import EpisodeResult, SuccessRate
+from focusvla.evaluation.robotwin import table_of_robotwin
 from focusvla.evaluation.tables import (
     Cell,
     Comparison,
     compare,
+    kind_of,
     render,
     table_by_suite,
     table_by_task,
@@ -30,6 +32,7 @@ RESULT = EpisodeResult(
     inferences=1,
     seconds=1.0,
     protocol="libero_openvla",
+    protocol_revision=2,
     policy="a",
     actions_per_inference=8,
     error="",
@@ -45,19 +48,20 @@ def episodes(suite: str, outcomes: str, task: int = 0) -> list[EpisodeResult]:
     ]
 
 
-FOUR = [
+ONE_POLICY = [
     *episodes("libero_spatial", "1111"),
     *episodes("libero_object", "1110"),
     *episodes("libero_goal", "1100"),
     *episodes("libero_10", "1000"),
 ]
+FOUR = [replace(result, policy=f"policy of {result.suite}") for result in ONE_POLICY]
 
 
 def test_a_preset_of_table_2_stands_beside_the_papers_numbers():
     text = render(
         table_by_suite({"paper_top_128": FOUR, "mine": episodes("libero_object", "10")}), "markdown"
     )
-    title, _, head, _, preset, mine = text.splitlines()
+    title, _, head, _, preset, mine, _, note = text.splitlines()
     assert title.startswith("Success by suite, libero_openvla")
     assert head == "|  | Spatial | Object | Goal | Long | Average |"
     assert preset.startswith(
@@ -65,6 +69,91 @@ def test_a_preset_of_table_2_stands_beside_the_papers_numbers():
     )
     assert preset.endswith("| 62.5 (10/16, 38.6 to 81.5) / 96.3 |")
     assert mine == "| mine | - | 50.0 (1/2, 9.5 to 90.5) | - | - | - |"
+    assert note == "The paper's for paper_top_128: Table 2, multi-weights."
+
+
+def test_one_policy_for_all_suites_stands_beside_table_1s_single_weight_and_four_beside_its_multi_weights():
+    parts = [replace(result, policy=f"0123456789abcdef-{result.suite}") for result in ONE_POLICY]
+    table = table_by_suite({"paper": FOUR, "paper_libero": parts, "baseline_mixed_separate": ONE_POLICY})
+    published = {name: [cell.paper_percent for cell in cells] for name, cells in table.rows.items()}
+    assert published == {
+        "paper": [99.6, 100.0, 98.8, 96.2, 98.7],
+        "paper_libero": [99.2, 98.4, 97.0, 92.4, 97.0],  # as printed: their mean is 96.75
+        "baseline_mixed_separate": [98.8, 96.2, 95.6, 91.6, 95.6],
+    }
+    assert table.beside == {
+        "paper": "Table 1, FocusVLA, multi-weights",
+        "paper_libero": "Table 1, FocusVLA, single-weight, which prints 97.0 as the mean, 96.75",
+        "baseline_mixed_separate": "Table 1, VLA-Adapter-Pro, single-weight",
+    }
+
+
+def test_a_row_of_table_2_or_4_is_not_set_beside_one_policy_for_all_suites():
+    table = table_by_suite({"paper_mixed": ONE_POLICY})
+    assert all(cell.paper_percent is None for cell in table.rows["paper_mixed"])
+    assert table.beside["paper_mixed"].startswith(
+        "none, since these episodes are of one policy for all suites"
+    )
+    assert "The paper's for Long: Table 4" in render(table_by_task(FOUR[-4:], "paper"), "latex")
+    assert table_by_task(ONE_POLICY, "paper").rows["Spatial"][0].paper_percent is None
+    assert table_by_task(FOUR, "paper_mixed").rows["Spatial"][0].paper_percent is None
+    mixed = [*episodes("libero_10", "1"), *episodes("libero_goal", "1"), *FOUR[:4]]
+    assert [kind_of(results) for results in (ONE_POLICY, FOUR, mixed, ONE_POLICY[:4], [])] == [
+        *("single-weight", "multi-weights", None, "multi-weights", None)
+    ]
+
+
+def test_the_other_rows_of_table_1_can_be_added_of_the_same_kind():
+    table = table_by_suite({"mine": ONE_POLICY}, with_paper_rows=True)
+    assert list(table.rows) == [
+        "mine", "Pi0.5 (3B, single-weight)", "NORA-1.5 (3B, single-weight)", "EVO-1 (0.5B, single-weight)",
+        "VLA-Adapter-Pro (0.5B, single-weight)", "FocusVLA (0.5B, single-weight)",
+    ]  # fmt: skip
+    assert "| Pi0.5 (3B, single-weight) | - / 98.8 | - / 98.2 | - / 98 | - / 92.4 | - / 96.9 |" in render(
+        table, "markdown"
+    )
+    both = table_by_suite({"mine": ONE_POLICY, "four": FOUR}, with_paper_rows=True)
+    assert len(both.rows) == 2 + 8 + 5
+    wide = [replace(result, protocol="libero_wide") for result in FOUR]
+    assert list(table_by_suite({"mine": wide}, with_paper_rows=True).rows) == ["mine"]
+
+
+def test_table_1_prints_the_means_of_its_rows_but_for_one():
+    differing = {
+        (kind, method): round(sum(row.percent) / 4, 3)
+        for kind, methods in TABLE_1.items()
+        for method, row in methods.items()
+        if abs(sum(row.percent) / 4 - row.average) > 0.0501
+    }
+    assert differing == {("single-weight", "FocusVLA"): 96.75}
+    assert set(METHODS) <= set(PRESETS)
+
+
+def test_robotwins_results_stand_beside_table_5():
+    runs = {
+        ("hanging_mug", "demo_clean", "best"): [SuccessRate(20, 100), SuccessRate(30, 100)],
+        ("hanging_mug", "demo_clean", "first"): [SuccessRate(1, 100)],
+        ("open_laptop", "demo_randomized", "best"): [SuccessRate(1, 100)],
+    }
+    table = table_of_robotwin(runs, "best", with_paper_rows=True)
+    assert table.columns[:4] == ("Easy", "Hard", "DP Easy", "DP Hard")
+    assert len(table.rows) == 8
+    mug = table.rows["hanging_mug"]
+    assert (mug[0], mug[1].rate) == (Cell(SuccessRate(50, 200), 18.0), None)
+    assert [cell.paper_percent for cell in mug[1:]] == [5, 8, 0, 11, 3, 8, 1]
+    assert table.rows["open_laptop"][1] == Cell(SuccessRate(1, 100))
+
+
+def test_results_of_an_earlier_revision_of_a_protocol_are_in_no_table_with_newer_ones():
+    older = [replace(result, protocol_revision=1) for result in FOUR]
+    with pytest.raises(
+        ConfigurationError,
+        match=r"expected one protocol.*old with libero_openvla \(revision 1, now 2\), 8 actions",
+    ):
+        table_by_suite({"new": FOUR, "old": older})
+    alone = render(table_by_suite({"paper_top_128": older}), "markdown")
+    assert "libero_openvla (revision 1, now 2)" in alone
+    assert "/ 96.8" not in alone  # published numbers are of the newer rules
 
 
 def test_a_mean_over_suites_with_different_numbers_of_episodes_is_not_made_up():
@@ -105,7 +194,7 @@ def test_latex_and_csv_hold_the_same_numbers():
     assert latex.count(r"\\") == 2
     lines = render(table, "csv").splitlines()
     assert lines[0].startswith("row,column,successes,episodes,percent,low_percent,high_percent,paper_percent")
-    assert lines[2] == "paper_top_128,Object,3,4,75.0,30.06,95.44,99.0,,,"
+    assert lines[2] == 'paper_top_128,Object,3,4,75.0,30.06,95.44,99.0,,,,"Table 2, multi-weights"'
     assert len(lines) == 6
 
 

@@ -20,6 +20,7 @@ from focusvla.policy import load_policy
 from focusvla.presets import mini, paper_tiny, tiny
 from focusvla.simulation.libero import libero_spec
 from untrained_checkpoints import write_checkpoint
+from vla_adapter_runs import write_toy_run
 
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="needs ONNX: pip install 'focusvla[onnx]'")
@@ -143,3 +144,13 @@ def test_an_existing_folder_is_kept(checkpoint, tmp_path, capsys):
     assert stopped.value.code == 2
     assert "expected a folder that does not exist yet" in capsys.readouterr().err
     assert (tmp_path / "mine").read_text() == "kept"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_vla_adapter_policy_is_exported_with_its_jpeg_before_the_graph(format, tmp_path):
+    run = write_toy_run(tmp_path / "run", "pro")
+    assert export_policy(run, tmp_path / "export", format).difference < TOLERANCE
+    description = json.loads((tmp_path / "export" / "policy.json").read_text())
+    assert description["jpeg_before"] == {"quality": 95, "chroma": "4:2:0"}
+    assert "JPEG of quality 95" in description["inputs"][0]["meaning"]

@@ -9,6 +9,7 @@ import torch
 
 from focusvla.config import ExperimentConfig
 from focusvla.data.normalization import Normalizer, Quantiles
+from focusvla.data.pictures import compress
 from focusvla.export.check import draw_questions
 from focusvla.export.graph import NormalizationConstants, PolicyGraph, export_program
 from focusvla.policy import FocusVLAPolicy, load_policy
@@ -16,6 +17,7 @@ from focusvla.presets import fitted, paper_tiny, tiny, with_policy_head
 from focusvla.simulation.libero import libero_spec
 from focusvla_client import Camera, Observation
 from untrained_checkpoints import write_checkpoint
+from vla_adapter_runs import write_toy_run
 
 VOCABULARY = ("bowl", "pick", "the", "up")
 SPEC = dataclasses.replace(libero_spec(32), cameras=(Camera("image", 40, 48), Camera("image2", 32, 32)))
@@ -39,6 +41,10 @@ def arguments(policy: FocusVLAPolicy, observations: list[Observation], length: i
 
 def test_normalization_in_the_graph_is_that_of_numbers():
     normalizer = Normalizer(Quantiles(q01=(0.0, 1.0, -1.0), q99=(10.0, 1.0, 1.0)), limit=1.5, untouched=[2])
+    binary = Normalizer(Quantiles(q01=(0.0, 0.0), q99=(10.0, 1.0)), limit=1.0, margin=1e-8, binary=[1])
+    answers = np.array([[0.5, 0.6], [0.1, 0.5], [-3.0, 0.2]], np.float32)
+    in_graph = NormalizationConstants(binary).unnormalize(torch.from_numpy(answers))
+    np.testing.assert_array_equal(in_graph, binary.unnormalize(answers))
     constants = NormalizationConstants(normalizer)
     values = np.array([[5.0, 1.0, 7.0], [20.0, 2.0, -3.0]], np.float32)
     normalized = constants.normalize(torch.from_numpy(values))
@@ -97,3 +103,13 @@ def test_an_exported_program_takes_any_number_of_observations_and_of_tokens(expe
     for question, length in zip(questions, (7, 9, 12), strict=True):
         answer = graph(*arguments(policy, list(question.observations), length))
         np.testing.assert_allclose(answer, question.answer, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["base", "pro"])
+def test_the_graph_of_a_vla_adapter_policy_takes_what_its_jpeg_gives(variant, tmp_path):
+    policy = load_policy(write_toy_run(tmp_path / "run", variant))
+    (_, question, _) = draw_questions(policy, seed=0)
+    images, *others = arguments(policy, list(question.observations), length=250)
+    compressed = {camera: compress(shown, 95) for camera, shown in images.items()}
+    answered = PolicyGraph(policy)(compressed, *others)
+    np.testing.assert_allclose(answered.numpy(), question.answer, atol=1e-5)

@@ -49,6 +49,7 @@ IS_SERVED = "until curl --silent --fail localhost:8139/healthz; do kill -0 $!; s
 # Published weights, GPUs, hosts and a library of 500 MB that are not here, and what stands for them.
 REPLACED = {
     r"train paper\w*": "train tiny",
+    r"released/\S+": "runs/mini",
     r"--device cuda": "--device cpu",
     r"(torchrun --nnodes 2) --nproc-per-node 4(.*) host1:\d+(.*)": BOTH_HOSTS,
     r"(--robustness.*) --trials 1": r"\1 --trials 2",

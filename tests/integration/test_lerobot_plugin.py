@@ -128,7 +128,7 @@ def test_the_loss_is_that_of_focusvlas_own_training(arm_data: Path):
     loss, logged = policy.forward(before(batch))
 
     source = gray_memory(ARM, ARM_LENGTHS)
-    samples = build_samples(source, statistics=source.statistics(), chunk_length=4)
+    samples = build_samples(source, statistics=source.statistics(), state_limit=1.5, chunk_length=4)
     images = [
         torch.from_numpy(np.concatenate([np.stack(list(source.frames(i, name))) for i in range(3)]))
         for name in ("image", "image2")

@@ -111,3 +111,11 @@ def test_in_bfloat16_neighbouring_far_positions_are_the_same_as_in_the_released_
     turned = rotate_positions(x)[0, 0]
     assert torch.equal(turned[256], turned[257])
     assert len(torch.arange(512).to(torch.bfloat16).unique()) == 385
+
+
+def test_positions_rounded_as_in_bfloat16_are_the_same_in_float32():
+    x = torch.randn(1, 1, 400, 8, generator=torch.Generator().manual_seed(0))
+    exact, rounded = rotate_positions(x), rotate_positions(x, torch.bfloat16)
+    assert (exact - rounded).abs().max() > 0.5  # bfloat16 has no odd numbers above 256
+    ones = torch.ones(1, 1, 400, 8)
+    assert torch.equal(rotate_positions(ones, torch.bfloat16).bfloat16(), rotate_positions(ones.bfloat16()))

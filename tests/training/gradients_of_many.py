@@ -5,6 +5,7 @@ Usage: torchrun gradients_of_many.py OUTPUT PRESET BATCH_SIZE MICRO_BATCH_SIZE C
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from focusvla.presets import preset
 from focusvla.simulation.libero import libero_spec
 from focusvla.training.checkpoint import learning_parameters
 from focusvla.training.engine import Engine, full
+from focusvla.training.optimization import action_weights
 from focusvla.training.trainer import accumulate_gradients
 
 
@@ -38,7 +40,10 @@ def gradients(
     size = experiment.model.vision.image_size
     source = random_source(libero_spec(size), (9, 7, 8))
     samples = build_samples(
-        source, statistics=source.statistics(), chunk_length=experiment.model.chunk_length
+        source,
+        statistics=source.statistics(),
+        state_limit=experiment.training.state_limit,
+        chunk_length=experiment.model.chunk_length,
     )
     images = torch.randint(
         0, 256, (24, 2, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -48,7 +53,8 @@ def gradients(
     shares = range(engine.process * passes, (engine.process + 1) * passes)
     batches = data.batches(0, 1, shares, engine.num_processes * passes, prefetch=0)
     model.begin_step(0, 0)
-    loss, _ = accumulate_gradients(module, batches, passes, data.num_action_steps(0), engine)
+    weights = action_weights(replace(experiment.training, gripper_weight=0.5), source.spec)
+    loss, _ = accumulate_gradients(module, batches, passes, data.num_action_steps(0), engine, weights)
     found = {"loss": engine.sum(loss)}
     assert engine.num_processes == int(os.environ.get("WORLD_SIZE", 1))
     for key, parameter in learning_parameters(model).items():

@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from focusvla.config import TrainingConfig
+from focusvla.config import ExecutionConfig, TrainingConfig
 from focusvla.errors import ConfigurationError
-from focusvla.presets import tiny
-from focusvla.training.optimization import WeightAverage, build_optimizer, learning_rate
+from focusvla.presets import paper, tiny
+from focusvla.simulation.aloha import aloha_spec
+from focusvla.simulation.libero import libero_spec
+from focusvla.training.engine import Engine
+from focusvla.training.optimization import WeightAverage, action_weights, build_optimizer, learning_rate
 
 CONFIG = dataclasses.replace(
     tiny().training, steps=6, warmup_steps=2, learning_rate=1.0, final_learning_rate_share=0.0
@@ -83,6 +86,36 @@ def test_norms_biases_and_scalars_do_not_decay():
     assert decaying["weight_decay"] > 0
     assert [tuple(p.shape) for p in others["params"]] == [(3,), (3,), (3,)]
     assert others["weight_decay"] == 0
+
+
+def test_the_published_optimizer_decays_everything_with_its_own_betas_at_a_constant_rate():
+    config = paper().training
+    optimizer = build_optimizer(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), config)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.01]
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.9, 0.999)] * 2
+    assert {learning_rate(config, step) for step in (0, 1, 1000, 99_999)} == {2e-4}
+    ours = build_optimizer(nn.Linear(2, 3), CONFIG)
+    assert [group["betas"] for group in ours.param_groups] == [(0.9, 0.95)] * 2
+
+
+def test_without_clipping_gradients_stay_and_their_norm_is_known(tmp_path):
+    engine = Engine(ExecutionConfig(), "float32", tmp_path)
+    model = nn.Linear(2, 1, bias=False)
+    for limit, kept in ((0.0, [30.0, 40.0]), (5.0, [3.0, 4.0])):
+        model.weight.grad = torch.tensor([[30.0, 40.0]])
+        assert engine.clip(model, limit).item() == pytest.approx(50)
+        torch.testing.assert_close(model.weight.grad, torch.tensor([kept]))
+
+
+def test_grippers_of_minus_one_and_one_weigh_as_configured_in_the_loss_and_others_fully():
+    config = dataclasses.replace(CONFIG, gripper_weight=0.5)
+    assert action_weights(config, libero_spec(32)).tolist() == [1, 1, 1, 1, 1, 1, 0.5]
+    names = ("left_x", "left_gripper", "right_x", "right_gripper")
+    two_arms = dataclasses.replace(libero_spec(32), action=names)
+    assert action_weights(config, two_arms).tolist() == [1, 0.5, 1, 0.5]
+    assert (
+        action_weights(config, aloha_spec(32)).tolist() == [1] * 14
+    )  # joint angles, normalized like the others
 
 
 def test_the_average_follows_the_weights_slowly_and_early_steps_count_less_of_it():

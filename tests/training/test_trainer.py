@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from focusvla.config import ExecutionConfig, ExperimentConfig
 from focusvla.data.memory import random_source
+from focusvla.data.mixture import MixturePart, MixtureSource
 from focusvla.errors import CheckpointError, ConfigurationError, DataError, StorageError
 from focusvla.policy import checkpoint_steps, load_policy
 from focusvla.presets import paper_tiny, tiny, with_policy_head
@@ -89,10 +90,21 @@ def test_two_runs_of_a_seed_are_equal_and_another_seed_is_not(arm_source, tmp_pa
     assert losses(tmp_path / "a") != losses(tmp_path / "c")
 
 
-@pytest.mark.parametrize("head", [{}, {"latent": "training_noise", "positions": "rotary"}], ids=["", "noise"])
-def test_a_run_interrupted_at_a_checkpoint_goes_on_bit_for_bit(head, arm_source, tmp_path):
+@pytest.mark.parametrize(
+    ("normalized_by", "head"),
+    [(None, {}), ("joint", {}), (None, {"latent": "training_noise", "positions": "rotary"})],
+    ids=["parts", "joint", "noise"],
+)
+def test_a_run_interrupted_at_a_checkpoint_goes_on_bit_for_bit(normalized_by, head, arm_source, tmp_path):
     experiment = with_policy_head(shortened(steps=6, checkpoint_every=2, validate_every=3), **head)
-    train(experiment, arm_source(), tmp_path / "undisturbed", cache_folder=tmp_path)
+    source = arm_source()
+    if normalized_by:
+        parts = [
+            MixturePart(name=name, source=arm_source(lengths))
+            for name, lengths in (("a", (9, 7)), ("b", (8, 5)))
+        ]
+        source = MixtureSource(parts, normalized_by=normalized_by)
+    train(experiment, source, tmp_path / "undisturbed", cache_folder=tmp_path)
 
     class Interruption(Exception):
         pass
@@ -102,9 +114,9 @@ def test_a_run_interrupted_at_a_checkpoint_goes_on_bit_for_bit(head, arm_source,
             raise Interruption
 
     with pytest.raises(Interruption):
-        train(experiment, arm_source(), tmp_path / "resumed", cache_folder=tmp_path, on_step=interrupt)
+        train(experiment, source, tmp_path / "resumed", cache_folder=tmp_path, on_step=interrupt)
     assert checkpoint_steps(tmp_path / "resumed") == [2, 4]
-    train(experiment, arm_source(), tmp_path / "resumed", cache_folder=tmp_path)
+    train(experiment, source, tmp_path / "resumed", cache_folder=tmp_path)
     expected = learned(tmp_path / "undisturbed")
     assert len(expected) == 8
     assert learned(tmp_path / "resumed") == expected

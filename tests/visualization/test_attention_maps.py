@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from focusvla.config import PictureConfig
 from focusvla.errors import ConfigurationError
 from focusvla.visualization.attention_maps import (
     FocusMaps,
@@ -108,3 +109,37 @@ def test_drawing_keeps_the_caller_s_image(observation):
     draw_attention_heat(image, np.zeros((4, 4)), brightest=0.0)
     np.testing.assert_array_equal(image, before)
     assert enlarge(image, 256).shape == (256, 256, 3)
+
+
+def test_maps_of_a_policy_that_crops_lie_on_what_it_sees(make_policy, experiment, observation):
+    """A quarter of the area is the middle half of each side."""
+    pictures = PictureConfig(center_crop_area=0.25)
+    model = replace(experiment.model, pictures=pictures)
+    maps = capture_focus(make_policy(replace(experiment, model=model)), observation)
+    assert maps.seen_area == 0.25
+    framed = np.zeros((33, 33, 3), np.uint8)
+    framed[8:25, 8:25] = 200  # 8 pixels around it are cropped
+    assert (maps.seen(framed) == 200).all()
+    mask = np.zeros((1, 33, 33), bool)
+    mask[0, :, :16] = True
+    share = maps.seen_share(mask)[0]
+    assert share[:, :15].min() == 1
+    assert share[:, 18:].max() == 0
+    whole = capture_focus(make_policy(experiment), observation)
+    np.testing.assert_array_equal(whole.seen(framed), framed)
+
+
+def test_a_policy_that_reads_one_position_too_early_is_drawn_on_the_patches_that_it_means(
+    make_policy, experiment, observation
+):
+    """The token before the patches stands first, each patch one later, and the last is never seen."""
+    policy = make_policy(experiment)
+    exact = capture_focus(policy, observation).weights
+    shifted = replace(policy.experiment.model, alignment="vla_adapter", num_tokens_before_vision=1)
+    policy.experiment = replace(
+        policy.experiment, model=shifted
+    )  # drawn as such; the model answers as before
+    found = capture_focus(policy, observation).weights
+    kept = exact[..., 1:].sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(found[..., :-1], exact[..., 1:] / np.where(kept > 0, kept, 1), atol=1e-6)
+    assert (found[..., -1] == 0).all()

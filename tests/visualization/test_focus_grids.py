@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from focusvla.config import PictureConfig
 from focusvla.errors import ConfigurationError
 from focusvla.visualization import focus_grids
 from focusvla.visualization.attention_maps import capture_focus
@@ -52,3 +53,13 @@ def test_layers_are_left_out_evenly_until_the_rest_fits_and_never_the_last(num_l
 def test_a_blind_policy_has_no_grids(make_policy, blind_experiment, observation):
     with pytest.raises(ConfigurationError, match="attends to no patches"):
         capture_grids(make_policy(blind_experiment), [observation], lambda: None)
+
+
+def test_grids_say_how_much_of_a_picture_the_patches_cover(make_policy, experiment, observation):
+    pictures = PictureConfig(center_crop_area=0.81)
+    cropped = dataclasses.replace(experiment, model=dataclasses.replace(experiment.model, pictures=pictures))
+    sides = [
+        capture_grids(make_policy(each), [observation], lambda: None).seen_side
+        for each in (experiment, cropped)
+    ]
+    assert sides == [1.0, pytest.approx(0.9)]

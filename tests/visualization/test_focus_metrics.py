@@ -1,6 +1,7 @@
 """Numbers on maps and segmentations made by hand, whose shares are known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,3 +70,13 @@ def test_a_frame_s_numbers_are_means_over_heads_and_become_json_with_null_for_wh
     assert numbers["chance_on"]["object"] == 0.1875
     assert (numbers["gate"], numbers["weight_shares"]) == ([[0.5, 0.75]], None)
     assert "attention_on" not in measure(look, None).to_dict()
+
+
+def test_of_a_policy_that_crops_only_what_it_sees_counts(maps, regions):
+    cropped = replace(maps, seen_area=0.25)  # 0-based pixels 1.75 to 5.25 of 8
+    shares = region_shares(cropped, regions)
+    assert shares.chance[2] == pytest.approx(0.25)  # the upper half of one camera's middle
+    outside = {camera: np.zeros((3, 8, 8), bool) for camera in regions}
+    outside["front"][0, :1] = True
+    assert region_shares(cropped, outside).chance[0] == 0
+    assert region_shares(maps, outside).chance[0] == pytest.approx(1 / 16)

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save, save_file
 
 from focusvla.data.memory import random_source
+from focusvla.data.normalization import Quantiles
 from focusvla.data.video import decode_video
 from focusvla.errors import ConfigurationError, DataError, StorageError
 from focusvla.presets import with_policy_head
@@ -82,6 +83,25 @@ def test_several_policies_look_at_the_same_frames_and_stand_side_by_side(cascade
     saved = load_file(output / "cascaded" / "one.safetensors")
     np.testing.assert_allclose(saved["attention"][2], expected.maps.weights.mean(axis=2), atol=1e-3)
     assert saved["kept"].shape == (3, 2, 2, 32)
+
+
+def test_in_each_suite_a_policy_looks_as_the_robot_that_is_played_there(cascaded, frames, tmp_path):
+    narrow = Quantiles(q01=(-0.01,) * 8, q99=(0.02,) * 8)
+    other = cascaded.with_statistics(dataclasses.replace(cascaded.statistics, state=narrow))
+    seen = [
+        dataclasses.replace(frame, suite="libero_goal") if frame.episode == "two" else frame
+        for frame in frames
+    ]
+    in_suites = {"libero_goal": {"policy": other}}
+    study_focus(
+        {"policy": cascaded}, seen, tmp_path / "focus", about={}, in_suites=in_suites, with_pictures=False
+    )
+    shown = json.loads((tmp_path / "focus" / "focus.json").read_text())["frames"]
+    expected = [look_into(policy, frames[0].observation).contributions[1] for policy in (cascaded, other)]
+    assert abs(expected[0] - expected[1]).max() > 1e-3
+    for frame, contributions in ((shown[0], expected[0]), (shown[3], expected[1])):
+        found = frame["policies"]["policy"]["contributions"][1]
+        assert found == pytest.approx(contributions.tolist(), abs=1e-4)
 
 
 def test_pictures_are_drawn_at_the_first_middle_and_last_frame_and_a_video_along_the_episode(

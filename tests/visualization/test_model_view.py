@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from focusvla.config import ExperimentConfig, TransformerConfig, VisionConfig
+from focusvla.config import ExperimentConfig, PictureConfig, TransformerConfig, VisionConfig
 from focusvla.data.batch_order import step_generator
+from focusvla.data.crops import crop_center
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.data.inspection.problems import Problem
 from focusvla.data.memory import MemorySource, random_source
@@ -190,3 +191,14 @@ def test_pixels_are_those_that_reach_the_encoder_s_networks(encoder):
         assert torch.corrcoef(torch.stack([ours, theirs]))[0, 1] > 1 - 1e-5
     assert pixels.min() >= -1
     assert 200 < pixels.max() < 300
+
+
+def test_a_policy_s_own_picture_steps_are_shown_and_no_warning(source, experiment):
+    cropping = replace(experiment.model, pictures=PictureConfig(center_crop_area=0.9))
+    view = view_data(source, replace(experiment, model=cropping), episodes=[0])
+    camera = view.moments[0].cameras[0]
+    expected = crop_center(torch.from_numpy(camera.training.copy())[None], 0.9)[0]
+    np.testing.assert_array_equal(camera.evaluation, expected)
+    (problem,) = find_view_problems(view)
+    assert problem.severity == "note"
+    assert problem.finding.startswith("the policy's own picture steps (crop0.9) change ")

@@ -111,8 +111,9 @@ def evaluate(
 def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
     """Evaluate with a progress bar."""
     from focusvla.evaluation.evaluate import evaluate as run
+    from focusvla.evaluation.parts import choose_parts
     from focusvla.evaluation.policies import checkpoint_source
-    from focusvla.policy import find_checkpoint
+    from focusvla.policy import find_checkpoint, read_conventions
 
     succeeded = [0, 0]
 
@@ -127,9 +128,10 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
             if remark:
                 shown.say(remark)
 
-        source = checkpoint_source(
-            find_checkpoint(checkpoint), config.device, config.statistics, config.inference
-        )
+        folder = find_checkpoint(checkpoint)
+        _, statistics = read_conventions(folder)
+        parts = choose_parts(statistics.parts, config.suites, config.statistics)
+        source = checkpoint_source(folder, config.device, parts, config.inference, config.pictures)
         return run(source, config, output, on_progress)
 
 

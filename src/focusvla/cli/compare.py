@@ -1,17 +1,16 @@
 """Which of two presets learns faster."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from focusvla.cli.output import AsJson, for_people, say, say_json
-from focusvla.cli.training import DataChoice, PeriodicEvaluation, TrainingOverrides, changed, run_training
-from focusvla.config import ExecutionConfig
+from focusvla.cli.overrides import NO_OVERRIDES, OverrideFlags, changed
+from focusvla.cli.training import DataChoice, PeriodicEvaluation, run_training
 from focusvla.errors import ConfigurationError
 
-_NO_OVERRIDES, _EXECUTION, _NO_EVALUATION = TrainingOverrides(), ExecutionConfig(), PeriodicEvaluation()
+_NO_EVALUATION = PeriodicEvaluation()
 
 
 def compare(
@@ -21,8 +20,7 @@ def compare(
     output: Path,
     seeds: tuple[int, ...] = (0,),
     target: float | None = None,
-    overrides: Annotated[TrainingOverrides, tyro.conf.arg(name="")] = _NO_OVERRIDES,
-    execution: Annotated[ExecutionConfig, tyro.conf.arg(name="")] = _EXECUTION,
+    overrides: OverrideFlags = NO_OVERRIDES,
     periodic: Annotated[PeriodicEvaluation, tyro.conf.arg(name="")] = _NO_EVALUATION,
     as_json: AsJson = False,
 ) -> None:
@@ -43,24 +41,31 @@ def compare(
         seeds: Each preset is trained once with each.
         target: Success rate or loss to reach; not given, the worst of the runs' best.
         overrides: What to change in both presets.
-        execution: On what they run.
         periodic: Evaluation in the simulator on the way.
     """
     from focusvla.presets import preset as find_preset
     from focusvla.visualization.learning_curves import Comparison, LearningCurve
 
-    if first == second or not seeds or len(set(seeds)) < len(seeds) or overrides.seed is not None:
+    training = overrides.get("training", {})
+    if first == second or not seeds or len(set(seeds)) < len(seeds) or "seed" in training:
         raise ConfigurationError(
             f"compare: expected two presets and each seed once in `seeds`, got {first!r}, {second!r}, seeds={seeds}, "
-            f"seed={overrides.seed}."
+            f"seed={training.get('seed')}."
         )
+    for name in (first, second):
+        share = changed(find_preset(name).training, training).validation_share
+        if not (share or periodic.evaluate_every):
+            raise ConfigurationError(
+                f"compare: expected something to measure of {name}, which holds no episodes out, got none. Give "
+                "--validation-share 0.05, or --evaluate-every."
+            )
     curves: dict[str, list[LearningCurve]] = {first: [], second: []}
     with for_people(as_json):
         for seed in seeds:
             for name, found in curves.items():
                 run = output / f"{name}-seed-{seed}"
-                experiment = changed(find_preset(name), replace(overrides, seed=seed), execution)
-                run_training(experiment, data, run, label=run.name, periodic=periodic)
+                given = overrides | {"training": training | {"seed": seed}}
+                run_training(find_preset(name), data, run, given, label=run.name, periodic=periodic)
                 found.append(LearningCurve.of(run, seed))
         comparison = Comparison.of(curves, target)
         comparison.write(output)

@@ -14,6 +14,7 @@ def inspect(
     data: tyro.conf.Positional[str],
     spec: str | None = None,
     checkpoint: Path | None = None,
+    statistics: str | None = None,
     preset: str = "mini",
     chunk_length: int | None = None,
     output: Path | None = None,
@@ -30,6 +31,7 @@ def inspect(
         data: The data set.
         spec: What its numbers mean, a JSON file or a known name; its own if not given.
         checkpoint: Compare with this one's conventions and statistics, and show pictures as its policy sees them.
+        statistics: Of a checkpoint that was trained on a mixture: the part to compare with.
         preset: Without a checkpoint: whose picture size, augmentation and chunk length to take.
         chunk_length: Actions that a policy predicts at once; the checkpoint's or the preset's if not given.
         output: An HTML page with pictures of what a model sees in training and in evaluation, side by side.
@@ -46,7 +48,7 @@ def inspect(
 
     experiment = find_preset(preset)
     source = open_source(data, spec=read_spec(spec) if spec else None)
-    policy = load_policy(checkpoint) if checkpoint else None
+    policy = load_policy(checkpoint, statistics=statistics) if checkpoint else None
     experiment = policy.experiment if policy else fitted(experiment, source.spec)
     with bar("inspection") as shown:
         found = inspect_source(

@@ -61,9 +61,10 @@ def describe_view(view: ModelView) -> str:
         return view.absent
     difference = view.picture_difference or 0.0
     same = "the same pictures in training and evaluation" if difference == 0 else "different pictures"
+    expected = f"by the policy's own steps, {view.picture_steps}" if view.picture_steps else "should be 0"
     num_pictures = sum(len(moment.cameras) for moment in view.moments)
     return (
-        f"{same}: mean absolute difference {difference:.2f} of 255 (should be 0) over {num_pictures} pictures of "
+        f"{same}: mean absolute difference {difference:.2f} of 255 ({expected}) over {num_pictures} pictures of "
         f"{view.image_size} pixels"
     )
 

@@ -17,7 +17,7 @@ _EVALUATION = EvaluationConfig(videos=False)
 
 def diagnose(
     checkpoint: tyro.conf.Positional[Path],
-    data: str | None = None,
+    data: tuple[str, ...] = (),
     output: Path | None = None,
     config: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = _EVALUATION,
     as_json: AsJson = False,
@@ -26,22 +26,24 @@ def diagnose(
 
     Example: focusvla diagnose runs/mini --data data/object --output results/diagnosis
 
-    A stream of its layers, the instruction or the pictures: with `data`, by the error of its actions on the episodes that
-    training held out; with `output`, by its success in the simulator. Interrupted, the same command goes on. With --json:
-    {CONTROL: {"l1": MEAN, "l1_difference": MEAN, "success": RATE}}, CONTROL a condition of results.jsonl, MEAN {"mean",
-    "interval_95", "frames", "episodes"}, RATE as of `focusvla evaluate`.
+    A stream of its layers, the instruction or the pictures: with `data`, by its error on episodes that training held out;
+    with `output`, by its success in the simulator. Interrupted, the same command goes on. With --json: {CONTROL: {"l1":
+    MEAN, "l1_difference": MEAN, "success": RATE}}, CONTROL as in results.jsonl, MEAN {"mean", "interval_95", "frames",
+    "episodes"}, RATE as of `evaluate`.
 
     Args:
         checkpoint: Folder of a checkpoint, or of a training run, whose newest is taken.
-        data: The data set that it was trained on.
+        data: What it was trained on; of a mixture a part, or all if joint.
         output: Folder of the episodes to play.
         config: Which episodes, under all controls if none are named.
     """
     from focusvla.data.formats.opening import open_source
-    from focusvla.evaluation.diagnosis import Diagnosis, controls_of, measure_action_errors
-    from focusvla.policy import find_checkpoint, load_policy
+    from focusvla.data.mixture import open_mixture
+    from focusvla.evaluation.diagnosis import Diagnosis, controls_of, measure_action_errors, part_of_data
+    from focusvla.evaluation.parts import choose_parts
+    from focusvla.policy import find_checkpoint, load_policy, read_conventions
 
-    if data is None and output is None:
+    if not data and output is None:
         raise ConfigurationError(
             "diagnose: expected --data, --output or both, got none. Say what to measure on."
         )
@@ -50,10 +52,20 @@ def diagnose(
     checkpoint = find_checkpoint(checkpoint)
     errors, results = None, []
     with for_people(as_json):
-        policy = load_policy(checkpoint, config.device, config.statistics)
-        if data is not None:
+        _, statistics = read_conventions(checkpoint)
+        part = None
+        if output is not None or config.statistics:  # what does not fit is told before anything is measured
+            part = next(iter(choose_parts(statistics.parts, config.suites, config.statistics).values()), None)
+        source = None
+        if data:
+            source = open_mixture(
+                [Path(each) for each in data], normalized_by="joint", open_source=open_source
+            )
+            part = part_of_data(statistics, source)
+        policy = load_policy(checkpoint, config.device, part, config.pictures)
+        if source is not None:
             with bar("errors") as shown:
-                errors = measure_action_errors(policy, open_source(data), shown.update)
+                errors = measure_action_errors(policy, source, shown.update)
         if output is not None:
             config = replace(config, controls=config.controls or controls_of(policy))
             results = play(checkpoint, output, config, "diagnosis")

@@ -6,6 +6,7 @@ from typing import Literal
 import tyro
 
 from focusvla.cli.commands import say
+from focusvla.config import AS_STORED, GivenPictures
 
 
 def export(
@@ -13,6 +14,7 @@ def export(
     output: Path,
     format: Literal["torch", "onnx"] = "torch",
     statistics: str | None = None,
+    pictures: GivenPictures = AS_STORED,
 ) -> None:
     """Export a checkpoint as a file that runs without focusvla, checked against it.
 
@@ -26,11 +28,12 @@ def export(
         output: Folder to write, which must not exist yet.
         format: `torch` for an archive of torch.export, `onnx` for ONNX (extra `onnx`).
         statistics: Of a policy that was trained on a mixture: the part whose robot is to be driven.
+        pictures: What the policy does to pictures, where its checkpoint says nothing of it.
     """
     from focusvla.export.check import TOLERANCE
     from focusvla.export.export import export_policy
 
-    exported = export_policy(checkpoint, output, format, statistics)
+    exported = export_policy(checkpoint, output, format, statistics, pictures)
     say(f"exported: {exported.file}")
     say(
         f"{exported.num_observations} random observations answered as by the checkpoint, in a process without focusvla: "

@@ -1,6 +1,6 @@
 """Where policies look."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ import tyro
 from focusvla.cli.named_folders import named_folder
 from focusvla.cli.output import say
 from focusvla.cli.progress import bar
+from focusvla.config import AS_STORED, GivenPictures
 from focusvla.errors import ConfigurationError
 
 
@@ -52,8 +53,9 @@ def focus(
     source: Annotated[FocusSource, tyro.conf.arg(name="")] = _SOURCE,
     regions: bool = True,
     pictures: bool = True,
-    statistics: str | None = None,
+    statistics: tuple[str, ...] = (),
     device: str = "cpu",
+    given_pictures: Annotated[GivenPictures, tyro.conf.arg(name="pictures")] = AS_STORED,
 ) -> None:
     """Show where policies look, and measure how focused they are.
 
@@ -72,10 +74,10 @@ def focus(
         regions: Whether to measure, with `results`, how much attention lies on the task's object, its target and the
             gripper, which needs the simulator.
         pictures: Whether to draw.
-        statistics: Of policies that were trained on a mixture: the part whose robot is shown.
+        statistics: Of policies of a mixture: the robot, as SUITE=PART or PART.
         device: Where policies answer: `cpu`, `cuda` or another of torch's.
+        given_pictures: What policies do to pictures, where their checkpoints say nothing of it.
     """
-    from focusvla.policy import load_policy
     from focusvla.visualization.focus_study import study_focus
 
     if output.exists():
@@ -84,7 +86,8 @@ def focus(
         )
     folders = _named_folders(checkpoints)
     _require_one(source)
-    policies = {name: load_policy(folder, device, statistics) for name, folder in folders.items()}
+    in_suites = _policies(folders, _suites(source), statistics, device, given_pictures)
+    policies = next(iter(in_suites.values()))
     num_episodes, frames = _frames(source, next(iter(policies.values())), regions)
     done: list[str] = []
     with bar("focus") as shown:
@@ -98,6 +101,7 @@ def focus(
             frames,
             output,
             about={"checkpoints": _as_text(folders), "source": _as_text(vars(source))},
+            in_suites=in_suites,
             with_pictures=pictures,
             on_episode=on_episode,
         )
@@ -136,6 +140,45 @@ def _require_one(source: FocusSource) -> None:
             raise ConfigurationError(f"{name}: expected at least one number with --suite, got none.")
     if source.images and source.instruction is None:
         raise ConfigurationError("instruction: expected one with --images, got none. Say what is to be done.")
+
+
+def _suites(source: FocusSource) -> list[str]:
+    """Those of the episodes that are looked at, if they are of any."""
+    from focusvla.evaluation.episode_files import observed_episodes
+
+    if source.results:
+        return sorted({result.suite for result in observed_episodes(source.results)})
+    return [source.suite] if source.suite else []
+
+
+def _policies(
+    folders: Mapping[str, Path],
+    suites: Sequence[str],
+    statistics: Sequence[str],
+    device: str,
+    pictures: GivenPictures,
+) -> dict[str, dict[str, Any]]:
+    """By suite, or under an empty name if there is none, all policies by name, each as its suite's robot."""
+    from focusvla.config.suites import clean_suite
+    from focusvla.evaluation.parts import choose_parts
+    from focusvla.policy import find_checkpoint, load_policy, read_conventions
+
+    found: dict[str, dict[str, Any]] = {suite: {} for suite in suites or [""]}
+    for name, folder in folders.items():
+        _, known = read_conventions(find_checkpoint(folder))
+        if suites:
+            parts = choose_parts(known.parts, suites, statistics)
+        else:
+            if len(statistics) > 1:
+                raise ConfigurationError(
+                    f"statistics: expected one part where no suite is shown, got {', '.join(statistics)}."
+                )
+            parts = dict(zip([""], statistics, strict=False))
+        chosen = {suite: parts.get(clean_suite(suite)) for suite in found}
+        policy = load_policy(folder, device, next(iter(chosen.values())), pictures)
+        for suite, part in chosen.items():
+            found[suite][name] = policy.with_statistics(known.choose(part))
+    return found
 
 
 def _as_text(values: Mapping[str, Any]) -> dict[str, Any]:

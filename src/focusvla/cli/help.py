@@ -1,14 +1,14 @@
 """Help that fits a screen: the commands in groups, and of each command an example and the flags that are often used.
 
-The rest, `RARE`, is shown by `--help-all`. They are names of configuration fields, so that a field is as rare in every
-command that has it.
+The rest, `RARE`, is shown by `--help-all`. They are names of configuration fields, or of groups of them, so that a field
+is as rare in every command that has it.
 """
 
 import contextlib
 import inspect
 import shutil
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tyro
@@ -16,16 +16,20 @@ from rich.text import Text
 
 from focusvla.cli.output import say
 from focusvla.cli.parsing import MARKERS, FieldReader, deferred, said_by_tyro
+from focusvla.config import ExperimentConfig
 
 HELP_FLAGS = {"-h", "--help", "--help-all"}
 
 RARE = frozenset({
-    "data_weights", "data_cameras", "skip_damaged", "cache", "chunk_length",
-    "precision", "schedule", "warmup_steps", "decay_steps", "ema_decay", "frame_stride", "validate_every",
+    "data_weights", "data_cameras", "data_statistics", "skip_damaged", "cache",
+    "model", "weights", "augmentation",
+    "precision", "schedule", "warmup_steps", "decay_steps", "decay_factor", "final_learning_rate_share", "betas",
+    "weight_decay", "weight_decay_on", "max_gradient_norm", "gripper_weight", "ema_decay", "frame_stride", "last_frames",
+    "state_limit", "state_noise", "augmented_copies", "validation_share", "log_every", "validate_every",
     "checkpoint_every", "compiled", "graphs",
     "trackers", "parallelism", "gradient_checkpointing", "prefetched_batches", "keep_checkpoints",
     "micro_batch_size", "threads",
-    "dinov2", "siglip", "language", "prismatic", "vggt",
+    "jpeg_quality", "center_crop_area",
     "statistics", "evaluation", "shard", "num_shards", "video_size", "executor", "ray_address",
     "max_batch", "max_batch_wait_seconds", "stall_seconds", "actions_per_inference", "recorded_trials",
     "undisplaced_share", "arm_displacement_meters", "displacement_meters", "max_steps", "steps_per_picture",
@@ -52,15 +56,16 @@ def summary(command: Callable[..., Any]) -> str:
     return (inspect.getdoc(command) or "").partition("\n")[0]
 
 
-def show_help(name: str, command: Callable[..., Any], *, complete: bool) -> None:
-    """Print a command's help, without rare flags unless it is to be `complete`."""
+def show_help(name: str, command: Callable[..., Any], values: Sequence[str], *, complete: bool) -> None:
+    """Print a command's help, without rare flags unless it is to be `complete`, and with the defaults of the preset that
+    is among `values`."""
     fields = FieldReader(() if complete else RARE)
     about = (inspect.getdoc(command) or "").partition("\nArgs:")[0].strip()
     width = shutil.get_terminal_size().columns
     say("\n\n".join(_filled(part, width) for part in about.split("\n\n")) + "\n")
     with said_by_tyro() as said, contextlib.suppress(SystemExit):
         tyro.cli(
-            deferred(command),
+            deferred(command, _named_preset(command, values)),
             prog=f"focusvla {name}",
             description="",
             args=["--help"],
@@ -69,7 +74,17 @@ def show_help(name: str, command: Callable[..., Any], *, complete: bool) -> None
         )
     say(said().rstrip())
     if fields.found:
-        say(f"{len(fields.found)} flags more: focusvla {name} --help-all")
+        say(f"{sum(fields.found.values())} flags more: focusvla {name} --help-all")
+
+
+def _named_preset(command: Callable[..., Any], values: Sequence[str]) -> ExperimentConfig | None:
+    """What the command would train, if it trains a preset and names it."""
+    names = [value for value in values if not value.startswith("-")]
+    if not names or not {"preset", "overrides"} <= inspect.signature(command).parameters.keys():
+        return None
+    from focusvla.presets import PRESETS, preset  # which brings numpy, for which other help does not wait
+
+    return next((preset(name) for name in names if name in PRESETS), None)
 
 
 def _filled(paragraph: str, width: int) -> str:

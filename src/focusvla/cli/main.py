@@ -86,6 +86,6 @@ def _run(arguments: list[str]) -> None:
     name, *values = arguments
     require_known("command", name, COMMANDS)
     if asked := HELP_FLAGS.intersection(values):
-        show_help(name, COMMANDS[name], complete="--help-all" in asked)
+        show_help(name, COMMANDS[name], values, complete="--help-all" in asked)
         return
     parse(name, COMMANDS[name], values)()

@@ -10,11 +10,13 @@ import io
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import is_dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tyro
-from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
+from tyro.constructors import MISSING, ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
+from focusvla.cli.overrides import CONFIGURATIONS, OverrideFlags, flags_of
+from focusvla.config import ExperimentConfig
 from focusvla.errors import ConfigurationError
 
 MARKERS = (tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName)
@@ -51,8 +53,11 @@ def said_by_tyro() -> Iterator[Callable[[], str]]:
         yield read
 
 
-def deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """`command` with the same parameters, to be called by calling what this returns; each one's text is one line."""
+def deferred(
+    command: Callable[..., None], shown: ExperimentConfig | None = None
+) -> Callable[..., Callable[[], None]]:
+    """`command` with the same parameters, to be called by calling what this returns; each one's text is one line. Where
+    they override a preset's values, the defaults are those of `shown`."""
 
     def bind(*positional: Any, **named: Any) -> Callable[[], None]:
         return functools.partial(command, *positional, **named)
@@ -60,6 +65,14 @@ def deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     bind = inspect.unwrap(bind)  # the shape checks of tests wrap it, and tyro would read the types within
     signature = inspect.signature(command)
     bind.__doc__ = re.sub(r"\n {8,}(?=\S)", " ", inspect.getdoc(command) or "")
+    if shown is not None:
+        flags = Annotated[flags_of(ExperimentConfig, shown), tyro.conf.arg(name="")]
+        signature = signature.replace(
+            parameters=[
+                each.replace(annotation=flags) if each.annotation == OverrideFlags else each
+                for each in signature.parameters.values()
+            ]
+        )
     bind.__annotations__ = {
         parameter.name: _without_empty_default(parameter.annotation, parameter.default)
         for parameter in signature.parameters.values()
@@ -74,29 +87,48 @@ class FieldReader:
     def __init__(self, left_out: Collection[str] = ()):
         self.registry = ConstructorRegistry()
         """What makes tyro read so."""
-        self.found: set[str] = set()
-        """Those of `left_out` that there are."""
+        self.found: dict[tuple[type, str], int] = {}
+        """Of those of `left_out` that there are, by type and name, how many flags they would be."""
         self._left_out = frozenset(left_out)
+        self._hidden: set[type] = set()
         self._is_asking = False
         self.registry.struct_rule(self._read)
 
     def _read(self, info: StructTypeInfo) -> StructConstructorSpec | None:
-        if self._is_asking or not is_dataclass(info.type):
+        if self._is_asking or not (is_dataclass(info.type) or info.type in CONFIGURATIONS):
             return None
-        self._is_asking = True  # tyro's own rules, below this one
-        spec = ConstructorRegistry.get_struct_spec(info)
-        self._is_asking = False
-        if not isinstance(spec, StructConstructorSpec):
+        spec = self._by_tyro(info)
+        if spec is None:
             return None
+        described = spec
+        if info.type in CONFIGURATIONS:  # whose texts are the dataclass's
+            described = self._by_tyro(replace(info, type=CONFIGURATIONS[info.type], default=MISSING)) or spec
         fields = []
-        for field in spec.fields:
+        for field, source in zip(spec.fields, described.fields, strict=True):
             kind: Any = _without_empty_default(field.type, field.default)
-            if field.name in self._left_out:
-                self.found.add(field.name)
+            plain = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
+            if field.name in self._left_out or info.type in self._hidden:
+                self._hidden.add(plain)
+                if info.type not in self._hidden:
+                    self.found[info.type, field.name] = _num_flags(plain)
                 kind = tyro.conf.Suppress[kind]
-            text = field.helptext() if callable(field.helptext) else field.helptext
+            text = source.helptext() if callable(source.helptext) else source.helptext
             fields.append(replace(field, type=kind, helptext=" ".join((text or "").split()) or None))
         return replace(spec, fields=tuple(fields))
+
+    def _by_tyro(self, info: StructTypeInfo) -> StructConstructorSpec | None:
+        """What tyro's own rules, below this one, make of a type."""
+        self._is_asking = True
+        spec = ConstructorRegistry.get_struct_spec(info)
+        self._is_asking = False
+        return spec if isinstance(spec, StructConstructorSpec) else None
+
+
+def _num_flags(kind: Any) -> int:
+    """Of a field of that type: one, or those of its fields."""
+    if not (is_dataclass(kind) or kind in CONFIGURATIONS):
+        return 1
+    return sum(map(_num_flags, get_type_hints(kind).values()))
 
 
 def _without_empty_default(kind: Any, default: object) -> Any:

@@ -13,8 +13,10 @@ from focusvla.cli.output import AsJson, say, say_json
 
 def tables(
     results: tyro.conf.Positional[tuple[str, ...]],
-    by: Literal["suite", "task", "robustness"] = "suite",
+    by: Literal["suite", "task", "robustness", "robotwin"] = "suite",
     format: Annotated[Literal["markdown", "latex", "csv"], tyro.conf.arg(name="format")] = "markdown",
+    paper_rows: bool = False,
+    trials: int = 100,
     as_json: AsJson = False,
 ) -> None:
     """Print results as tables like the paper's, beside its numbers where it has them.
@@ -22,25 +24,31 @@ def tables(
     Example: focusvla tables paper=results/paper paper_mixed=results/mixed
 
     Several folders under one name are put together. Results of different protocols are refused. With --json:
-    {"tables": [TABLE]}, a TABLE being {"title", "columns": [NAME], "rows": {NAME: [CELL]}} and a CELL {"success": RATE as
-    of `focusvla evaluate` or null, "paper_percent", "difference_percent": [difference, low, high]}.
+    {"tables": [TABLE]}, a TABLE being {"title", "columns": [NAME], "rows": {NAME: [CELL]}, "beside": {NAME: row of the
+    paper}} and a CELL {"success": RATE as of `focusvla evaluate` or null, "paper_percent", "difference_percent":
+    [difference, low, high]}.
 
     Args:
         results: Folders of evaluations, each as NAME=FOLDER or FOLDER, whose name is then the folder's; the name of a
-            preset of Table 2 brings the paper's numbers.
-        by: `suite` (Tables 1 and 2), `task` (Table 4, one table per name), or `robustness` (variants and controls against
-            the clean suites, one table per name).
+            preset of Tables 1 and 2 brings the paper's numbers: Table 1's of a single weight where one policy played all
+            suites, of multi-weights where each suite has its own.
+        by: `suite` (Tables 1 and 2), `task` (Table 4, one table per name), `robustness` (variants and controls against
+            the clean suites, one table per name), or `robotwin` (Table 5, of RoboTwin's folders eval_result).
         format: `csv` has a line per cell.
+        paper_rows: Whether to add the other policies of Table 1, or of Table 5.
+        trials: Episodes of each run of RoboTwin.
     """
     from focusvla.evaluation.tables import render, table_by_suite, table_by_task, table_of_robustness
 
-    found = _read(results)
+    found = {} if by == "robotwin" else _read(results)
     if by == "suite":
-        made = [table_by_suite(found)]
+        made = [table_by_suite(found, with_paper_rows=paper_rows)]
     elif by == "task":
         made = [table_by_task(episodes, name) for name, episodes in found.items()]
-    else:
+    elif by == "robustness":
         made = [table_of_robustness(episodes) for episodes in found.values()]
+    else:
+        made = _of_robotwin(results, trials, paper_rows)
     if as_json:
         say_json({"tables": [table.to_dict() for table in made]})
     else:
@@ -99,3 +107,18 @@ def _read(results: Sequence[str]) -> dict[str, list]:
         name, folder = named_folder(given, "results")
         found.setdefault(name, []).append(read_results(folder / "results.jsonl"))
     return {name: join_results(parts) for name, parts in found.items()}
+
+
+def _of_robotwin(results: Sequence[str], trials: int, paper_rows: bool) -> list:
+    from focusvla.errors import DataError
+    from focusvla.evaluation.robotwin import POLICY, read_results, table_of_robotwin
+
+    made = []
+    for given in results:
+        _, folder = named_folder(given, "results")
+        runs = read_results(folder, trials)
+        if not runs:
+            raise DataError(f"{folder}: expected TASK/{POLICY}/CONFIG/CKPT/TIME/_result.txt, found none.")
+        checkpoints = sorted({checkpoint for _, _, checkpoint in runs})
+        made += [table_of_robotwin(runs, each, with_paper_rows=paper_rows) for each in checkpoints]
+    return made

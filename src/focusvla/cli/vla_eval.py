@@ -5,7 +5,7 @@ from pathlib import Path
 import tyro
 
 from focusvla.cli.output import console, say
-from focusvla.config import AS_TRAINED
+from focusvla.config import AS_STORED, AS_TRAINED, GivenPictures
 from focusvla.config.checks import require
 
 
@@ -19,6 +19,7 @@ def serve_vla_eval(
     actions_per_inference: int = 8,
     max_batch: int = 1,
     max_batch_wait_seconds: float = 0.01,
+    pictures: GivenPictures = AS_STORED,
 ) -> None:
     """Serve a LIBERO checkpoint to the evaluation harness vla-eval.
 
@@ -37,6 +38,7 @@ def serve_vla_eval(
         actions_per_inference: Actions of each chunk that are carried out before the policy is asked again.
         max_batch: Sessions that the policy answers at once, at most.
         max_batch_wait_seconds: How long a question waits for others to share its batch.
+        pictures: What the policy does to pictures, where its checkpoint says nothing of it.
     """
     import torch
 
@@ -57,7 +59,7 @@ def serve_vla_eval(
 
     torch.set_num_threads(threads)
     server = VLAEvalServer(
-        load_policy(checkpoint, device, statistics).prepare(AS_TRAINED),
+        load_policy(checkpoint, device, statistics, pictures).prepare(AS_TRAINED),
         actions_per_inference=actions_per_inference,
         max_batch=max_batch,
         max_batch_wait_seconds=max_batch_wait_seconds,

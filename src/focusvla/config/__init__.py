@@ -3,10 +3,13 @@
 from focusvla.config.checks import config_from_dict
 from focusvla.config.inference import AS_TRAINED, InferenceConfig
 from focusvla.config.model import (
+    AS_SHOWN,
+    AS_STORED,
     DINOV2_LARGE,
     SIGLIP_SO400M,
     VGGT_1B,
     AdapterConfig,
+    GivenPictures,
     LanguageConfig,
     ModelConfig,
     PictureConfig,
@@ -25,6 +28,8 @@ from focusvla.config.training import (
 )
 
 __all__ = [
+    "AS_SHOWN",
+    "AS_STORED",
     "AS_TRAINED",
     "DINOV2_LARGE",
     "SIGLIP_SO400M",
@@ -35,6 +40,7 @@ __all__ = [
     "EvaluationConfig",
     "ExecutionConfig",
     "ExperimentConfig",
+    "GivenPictures",
     "InferenceConfig",
     "LanguageConfig",
     "ModelConfig",

@@ -3,10 +3,11 @@
 Sources: the paper's Table 3 and equations 6 to 11; where a reading of the paper is a choice, it is a field here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from focusvla.config.checks import require as _require
+from focusvla.errors import ConfigurationError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,9 @@ class PolicyHeadConfig:
     streams: Literal["shared", "separate"] = "shared"
     """With `mixed`: one key and one value map for all tokens, without positions (VLA-Adapter's base), or one each per
     modality, with positions (its Pro)."""
+    position_precision: Literal["computed", "bfloat16"] = "computed"
+    """Of the angles of these positions: that of the computation, or bfloat16 in any, for weights trained in it: from
+    position 256 on it cannot tell neighbors apart."""
     cascade: Literal["parallel", "sequential", "sequential_residual"] = "parallel"
     """With `cascaded`: whether all three attentions share the latent's query, each output is the next one's query, or
     each output is added to what asked for it, and the sum asks next."""
@@ -212,8 +216,8 @@ class PictureConfig:
     jpeg_quality: int = 0
     """JPEG compression before resizing, for policies trained on stored JPEG pictures (RLDS: 95); 0 for none."""
     center_crop_area: float = 1.0
-    """Share of the picture's area, in its middle, that is stretched to the whole size after resizing, for policies trained
-    on random crops of that area; 1 for all of it."""
+    """Share of the picture's area, in its middle, that is stretched to the whole size after resizing, for policies
+    trained on random crops of that area; 1 for all of it."""
 
     def __post_init__(self):
         _require(
@@ -228,6 +232,47 @@ class PictureConfig:
             "0 < share <= 1",
             self.center_crop_area,
         )
+
+    def __str__(self) -> str:
+        """Such as `jpeg95-crop0.9`; empty without any step."""
+        jpeg = f"jpeg{self.jpeg_quality}" if self.jpeg_quality else ""
+        crop = f"crop{self.center_crop_area}" if self.center_crop_area != 1 else ""
+        return "-".join(filter(None, (jpeg, crop)))
+
+
+AS_SHOWN = PictureConfig()
+"""No steps: pictures are only resized."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenPictures:
+    """Picture steps that are asked for beside a checkpoint, see `PictureConfig`; None leaves one to the checkpoint."""
+
+    jpeg_quality: int | None = None
+    """JPEG compression before resizing, 1..100 or 0 for none, of a policy whose checkpoint says nothing of it."""
+    center_crop_area: float | None = None
+    """Share of the picture's area that is kept, 1 for all of it, of a policy whose checkpoint says nothing of it: 0.9
+    after training on random crops of 0.9."""
+
+    def over(self, stored: PictureConfig, *, is_stated: bool = True) -> PictureConfig:
+        """`stored` with what is given in place of steps that it lacks or, unless it `is_stated`, of any.
+
+        Raises:
+            ConfigurationError: a step is given and stored with another value.
+        """
+        chosen = {name: value for name, value in vars(self).items() if value is not None}
+        for name, value in chosen.items():
+            held = getattr(stored, name)
+            if is_stated and held not in (value, getattr(AS_SHOWN, name)):
+                raise ConfigurationError(
+                    f"pictures.{name}={value:g}: expected the checkpoint's own {held:g}, with which it was trained, or "
+                    "none. Leave it out."
+                )
+        return replace(stored, **chosen)
+
+
+AS_STORED = GivenPictures()
+"""Picture steps as the checkpoint has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,7 +299,10 @@ class ModelConfig:
     """`vla_adapter`: read all states one position too early, as the system does whose weights were trained so: its
     first patch is the token before the patches, its last action query is never read."""
     adapters: AdapterConfig = AdapterConfig()
-    pictures: PictureConfig = PictureConfig()
+    pictures: PictureConfig = AS_SHOWN
+    normalization: Literal["exact", "vla_adapter"] = "exact"
+    """Between physical units and the model's. `vla_adapter`: ranges are wider by 1e-8, states are clipped at 1, and a
+    gripper that opens at -1 is 1 open and 0 closed to the model, whose answer is rounded to either command."""
 
     def __post_init__(self):
         _require(

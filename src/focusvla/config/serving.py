@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from focusvla.config.checks import require as _require
 from focusvla.config.inference import AS_TRAINED, InferenceConfig
+from focusvla.config.model import AS_STORED, GivenPictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,8 @@ class ServingConfig:
     """Where the policy runs: `cpu`, `cuda` or another device of torch's."""
     inference: InferenceConfig = AS_TRAINED
     """How it runs there."""
+    pictures: GivenPictures = AS_STORED
+    """What it does to pictures, where its checkpoint says nothing of it."""
     statistics: str | None = None
     """Of a policy that was trained on a mixture: the part whose robot is served."""
     threads: int = 0

@@ -5,6 +5,7 @@ from typing import Literal
 
 from focusvla.config.checks import require as _require
 from focusvla.config.inference import AS_TRAINED, InferenceConfig
+from focusvla.config.model import AS_STORED, GivenPictures
 from focusvla.config.suites import suite_config
 
 
@@ -107,8 +108,8 @@ class EvaluationConfig:
     tasks: tuple[int, ...] = ()
     """Numbers of the tasks in each suite; none given means all."""
     protocol: str = "libero_openvla"
-    """`libero_openvla` (the published one), `libero_wide` (what a task names is displaced by up to 8 cm), or
-    `aloha_gym`."""
+    """`libero_openvla` (the one of published scores), `libero_openpi`, `libero_lerobot` or `libero_vla_eval` (as others
+    mean it), `libero_wide` (what a task names is displaced by up to 8 cm), or `aloha_gym`."""
     trials: int = 0
     """Episodes per task, from start 0 on; 0 means the protocol's number."""
     robustness: bool = False
@@ -117,8 +118,8 @@ class EvaluationConfig:
     controls: tuple[Control, ...] = ()
     """What to keep from the policy in episodes that are played besides: another task's instruction or another episode's
     pictures in place of its own, or what one of its streams adds."""
-    actions_per_inference: int = 8
-    """Actions of each chunk that are carried out before the policy is asked again."""
+    actions_per_inference: int = 0
+    """Actions of each chunk that are carried out before the policy is asked again; 0 means the protocol's number."""
     shard: int = 0
     """Which part of the episodes to play, from 0 on; `focusvla merge` puts the parts together."""
     num_shards: int = 1
@@ -141,8 +142,11 @@ class EvaluationConfig:
     """Where the policy runs: `cpu`, `cuda` or another device of torch's."""
     inference: InferenceConfig = AS_TRAINED
     """How it runs there."""
-    statistics: str | None = None
-    """Of a policy that was trained on a mixture: the part whose robot is simulated."""
+    pictures: GivenPictures = AS_STORED
+    """What it does to pictures, where its checkpoint says nothing of it."""
+    statistics: tuple[str, ...] = ()
+    """Of a policy that was trained on a mixture: the part whose robot is simulated, as SUITE=PART; PART will do for one
+    suite. Not given, each suite has the part that bears its name."""
     max_batch: int = 0
     """Episodes that the policy answers at once, at most. 0 means 1 on a CPU, where a batch gains little and its answers
     depend in their last bits on who shares it, and 16 elsewhere."""
@@ -159,9 +163,10 @@ class EvaluationConfig:
         _require(
             len(set(self.controls)) == len(self.controls), "controls", "each control once", self.controls
         )
-        for field in ("actions_per_inference", "num_shards", "stall_seconds"):
+        for field in ("num_shards", "stall_seconds"):
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
         for field in (
+            "actions_per_inference",
             "trials",
             "recorded_trials",
             "video_size",

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from focusvla.config import AS_SHOWN, PictureConfig
 from focusvla.data.episodes import EpisodeSource
+from focusvla.data.pictures import prepare_pictures
 from focusvla.data.storage import (
     complete_lines,
     create_table,
@@ -20,7 +22,6 @@ from focusvla.data.storage import (
     partial_path,
     require_free_space,
 )
-from focusvla.data.transforms import resize
 from focusvla.errors import DataError, FocusVLAError
 
 _HEADER_BYTES = 4096
@@ -52,14 +53,15 @@ def open_frame_cache(
     *,
     stride: int = 1,
     size: int,
+    pictures: PictureConfig = AS_SHOWN,
     num_workers: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> FrameCache:
     """Open the cache of a data set, decoding it first if that has not been done.
 
-    The file's name holds a fingerprint of the data set, the stride and the size, so that another data set is
-    never mistaken for this one. Of several processes that ask at once, one decodes and the others wait. A killed one
-    leaves a ledger of finished episodes, which the next does not decode again.
+    The file's name holds a fingerprint of the data set, the stride, the size and the steps that `pictures` go through, so
+    that another data set is never mistaken for this one. Of several processes that ask at once, one decodes and the
+    others wait. A killed one leaves a ledger of finished episodes, which the next does not decode again.
 
     `num_workers` threads decode an episode each, by default one for each core. `on_progress` is told the number of
     finished and of all episodes.
@@ -68,14 +70,16 @@ def open_frame_cache(
         StorageError: the disk has not enough space, told before anything is decoded, or the folder may not be written.
         DataError: a video is damaged.
     """
-    path = folder / f"frames-{source.fingerprint()}-stride{stride}-size{size}.npy"
+    steps = f"-{pictures}" if str(pictures) else ""
+    path = folder / f"frames-{source.fingerprint()}-stride{stride}-size{size}{steps}.npy"
     if not path.exists():
         with explained_storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with path.with_suffix(".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system if this process is killed
                 if not path.exists():
-                    _decode(source, path, stride, size, num_workers or os.cpu_count() or 1, on_progress)
+                    workers = num_workers or os.cpu_count() or 1
+                    _decode(source, path, stride, size, pictures, workers, on_progress)
     return FrameCache(path)
 
 
@@ -89,6 +93,7 @@ def _decode(
     path: Path,
     stride: int,
     size: int,
+    pictures: PictureConfig,
     num_workers: int,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
@@ -103,7 +108,7 @@ def _decode(
     def decode(index: int) -> int:
         rows = images[ends[index] - counts[index] : ends[index]]
         for position, camera in enumerate(source.spec.cameras):
-            _decode_episode(source, index, camera.name, stride, rows[:, position])
+            _decode_episode(source, index, camera.name, stride, pictures, rows[:, position])
         return index
 
     try:
@@ -143,13 +148,19 @@ def _open_partial(
 
 
 def _decode_episode(
-    source: EpisodeSource, index: int, camera: str, stride: int, rows: UInt8[np.ndarray, "rows size size 3"]
+    source: EpisodeSource,
+    index: int,
+    camera: str,
+    stride: int,
+    pictures: PictureConfig,
+    rows: UInt8[np.ndarray, "rows size size 3"],
 ) -> None:
     done = 0
     frames = islice(source.frames(index, camera), 0, None, stride)
     while kept := list(islice(frames, _FRAMES_AT_ONCE)):
         if done + len(kept) <= len(rows):
-            rows[done : done + len(kept)] = resize(torch.from_numpy(np.stack(kept)), rows.shape[1]).numpy()
+            prepared = prepare_pictures(torch.from_numpy(np.stack(kept)), rows.shape[1], pictures)
+            rows[done : done + len(kept)] = prepared.numpy()
         done += len(kept)
     if done != len(rows):
         raise DataError(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from focusvla.config import Augmentation
 from focusvla.data.batch_order import BatchOrder, step_generator
+from focusvla.data.crops import crop_center
 from focusvla.data.prefetching import map_ahead
 from focusvla.data.samples import Samples
 from focusvla.data.transforms import draw_variations, vary
@@ -34,7 +35,8 @@ class BatchLoader:
 
     The model sees either `images`, the frame cache's (rows, cameras, height, width, 3) array, or `features`,
     a frozen encoder's (copies, rows, patches, raw) output for the original frames and augmented copies of
-    them, one of which is drawn for each sample; or neither. Both may be memory-mapped.
+    them, one of which is drawn for each sample; or neither. Both may be memory-mapped. Unvaried images are cropped to the
+    middle `center_crop_area`, as the policy will see them.
 
     Raises:
         DataError: the table of images or features is not that of these samples, or both are given.
@@ -50,6 +52,7 @@ class BatchLoader:
         images: np.ndarray | None = None,
         features: np.ndarray | None = None,
         augmentation: Augmentation | None = None,
+        center_crop_area: float = 1.0,
         state_noise: float = 0.0,
         device: torch.device = _CPU,
     ):
@@ -77,6 +80,7 @@ class BatchLoader:
         self._images = images
         self._features = features
         self._augmentation = augmentation or Augmentation()
+        self._center_crop_area = center_crop_area
         self._state_noise = state_noise
 
     def batch(self, step: int, share: tuple[int, int] = (0, 1)) -> Batch:
@@ -139,7 +143,9 @@ class BatchLoader:
         images = features = None
         if self._images is not None:
             images = self._moved(torch.from_numpy(np.ascontiguousarray(self._images[rows])))
-            if generator is not None:
+            if generator is None:
+                images = crop_center(images, self._center_crop_area)
+            else:
                 variations = draw_variations(self._augmentation, whole, images.shape[1], generator)
                 images = vary(images, variations.part(chosen, self._device))
         if self._features is not None:

@@ -1,6 +1,7 @@
 """Several data sets as one.
 
-Each part keeps its own statistics, so that -1 to 1 spans what its robot did; what the numbers mean must agree.
+Each part keeps its own statistics, so that -1 to 1 spans what its robot did, unless all are of one robot and shall have
+one set; what the numbers mean must agree.
 """
 
 import hashlib
@@ -8,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +17,10 @@ from focusvla.data.episodes import Episode, EpisodeSource, require_known_camera,
 from focusvla.data.normalization import ALONE, Statistics, StatisticsByPart
 from focusvla.errors import ConfigurationError, DataError
 from focusvla_client import Camera, Spec
+
+MixtureStatistics = Literal["parts", "joint"]
+"""Whether each part of a mixture is normalized by its own ranges or all by those of all steps, as one data set would be:
+each step counts once, whatever its part's weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +63,12 @@ class MixtureSource:
         DataError: a part lacks a camera, or its numbers mean something else.
     """
 
-    def __init__(self, parts: Sequence[MixturePart], cameras: Sequence[str] | None = None):
+    def __init__(
+        self,
+        parts: Sequence[MixturePart],
+        cameras: Sequence[str] | None = None,
+        normalized_by: MixtureStatistics = "parts",
+    ):
         names = [part.name for part in parts]
         if not names or ALONE in names or len(set(names)) < len(names):
             raise ConfigurationError(f"mixture: expected parts with a name of their own each, got {names}.")
@@ -68,6 +79,8 @@ class MixtureSource:
                     "draw nothing from it."
                 )
         self.parts = tuple(parts)
+        self.normalized_by: MixtureStatistics = normalized_by
+        self._statistics: Statistics | None = None
         self._spec = _common_spec(self.parts, cameras)
         self._steps_per_picture = _common_steps_per_picture(self.parts)
         self._ends = np.cumsum([part.source.num_episodes for part in parts])
@@ -85,8 +98,10 @@ class MixtureSource:
         return self._steps_per_picture
 
     def statistics(self) -> Statistics:
-        """Of all parts together; `statistics_by_part` gives those that training uses."""
-        return Statistics.from_source(self)
+        """Of all steps of all parts, read once; `statistics_by_part` gives those that training uses."""
+        if self._statistics is None:
+            self._statistics = Statistics.from_source(self)
+        return self._statistics
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self._spec).encode())
@@ -118,11 +133,14 @@ def parts_of(source: EpisodeSource) -> tuple[MixturePart, ...]:
 
 
 def statistics_by_part(source: EpisodeSource) -> StatisticsByPart:
-    """The statistics of each part of a mixture, or of a data set on its own.
+    """The statistics that training uses: of each part of a mixture, or one set of a data set on its own and of a mixture
+    that is normalized as one.
 
     Raises:
         DataError: a part does not hold them; the message names it.
     """
+    if isinstance(source, MixtureSource) and source.normalized_by == "joint":
+        return StatisticsByPart({ALONE: source.statistics()})
     found = {}
     for part in parts_of(source):
         try:
@@ -136,6 +154,7 @@ def open_mixture(
     paths: Sequence[Path],
     weights: Sequence[float] | None = None,
     cameras: Mapping[str, Mapping[str, str]] | None = None,
+    normalized_by: MixtureStatistics = "parts",
     *,
     open_source: Callable[[Path], EpisodeSource],
 ) -> EpisodeSource:
@@ -167,7 +186,8 @@ def open_mixture(
                 name=name, source=open_source(path), weight=weight, cameras=(cameras or {}).get(name, {})
             )
             for name, path, weight in zip(names, paths, weights or [1.0] * len(paths), strict=True)
-        ]
+        ],
+        normalized_by=normalized_by,
     )
 
 

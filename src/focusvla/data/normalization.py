@@ -4,14 +4,14 @@ A dimension is mapped by its 1 % and 99 % quantiles, which a few outliers do not
 
     y = 2 (x - q01) / (q99 - q01) - 1
 
-Departs from VLA-Adapter: states are clipped at 1.5 instead of 1, so that a robot beyond the demonstrated
-range still knows how far; the inverse is exact, without an epsilon; a constant dimension is 0 in training and
-inference alike.
+Departs from VLA-Adapter: the inverse is exact, without an epsilon; a constant dimension is 0 in training and inference
+alike. Policies of its own authors are normalized as it does it: `normalization="vla_adapter"`. Where states are clipped
+is `TrainingConfig.state_limit`, which travels with a checkpoint.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,10 +23,13 @@ from focusvla_client.spec import GRIPPER_OPEN_NEGATIVE
 
 ACTION_LIMIT = 1.0
 """Training targets are clipped here."""
-STATE_LIMIT = 1.5
-"""Normalized proprioception is clipped here, in training and in inference."""
 SMALLEST_RANGE = 1e-6
 """A dimension whose quantiles are closer than this is taken as constant."""
+VLA_ADAPTER_MARGIN = 1e-8
+"""What it adds to every range."""
+
+Normalization = Literal["exact", "vla_adapter"]
+"""See `ModelConfig.normalization`."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ ALONE = ""
 
 @dataclass(frozen=True)
 class StatisticsByPart:
-    """The statistics of each part of a mixture, by its name; of a single data set, under the name `ALONE`."""
+    """The statistics of each part of a mixture, by its name; one set of all data, under the name `ALONE`."""
 
     parts: Mapping[str, Statistics]
 
@@ -150,6 +153,14 @@ class StatisticsByPart:
         require_known("statistics", name, self.parts)
         return self.parts[name]
 
+    def of_training_data(self, part: str) -> Statistics:
+        """Those that normalize a part of the data which these are of: its own, or all parts' one set.
+
+        Raises:
+            ConfigurationError: there are others' only.
+        """
+        return self.choose(None if set(self.parts) == {ALONE} else part)
+
     def require_fitting(self, spec: Spec) -> None:
         """Raise unless every part's are of as many numbers as a spec's states and actions have.
 
@@ -163,7 +174,7 @@ class StatisticsByPart:
                 raise DataError(f"{name}: {error}" if name else str(error)) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary, for a single data set that of its `Statistics`; `from_dict` is the inverse."""
+        """A JSON-ready dictionary, of one set that of its `Statistics`; `from_dict` is the inverse."""
         if set(self.parts) == {ALONE}:
             return dict(self.parts[ALONE].to_dict())
         return {name: statistics.to_dict() for name, statistics in self.parts.items()}
@@ -191,20 +202,34 @@ class Normalizer:
         normalize    [[5, 7], [12, 7]]  ->  [[0, 7], [1, 7]]
         unnormalize  [[0, 7], [ 1, 7]]  ->  [[5, 7], [10, 7]]
 
-    `center`, `half_range`, `inverse_half_range` and `limit` hold a float64 number for each dimension.
+    With a `margin`, which widens every range, no dimension is taken as constant. A dimension in `binary` is commanded by
+    -1 and +1; the network sees 1 and 0 in their place, and its answer is rounded to the nearer command, 0.5 to 0.
+
+    `center`, `half_range`, `inverse_half_range` and `limit` hold a float64 number for each dimension, `is_binary` a bool.
     """
 
-    def __init__(self, quantiles: Quantiles, *, limit: float, untouched: Sequence[int] = ()):
+    def __init__(
+        self,
+        quantiles: Quantiles,
+        *,
+        limit: float,
+        untouched: Sequence[int] = (),
+        margin: float = 0.0,
+        binary: Sequence[int] = (),
+    ):
         low = np.asarray(quantiles.q01, np.float64)
-        high = np.asarray(quantiles.q99, np.float64)
+        high = np.asarray(quantiles.q99, np.float64) + margin
         keep = np.zeros(len(low), bool)
         keep[list(untouched)] = True
-        constant = ~keep & (high - low < SMALLEST_RANGE)
+        constant = ~keep & (high - low < (0 if margin else SMALLEST_RANGE))
         # y = (x - center) / half_range, where a constant dimension is multiplied by zero on either way.
         self.center = np.where(keep, 0.0, (low + high) / 2)
         self.half_range = np.where(keep, 1.0, np.where(constant, 0.0, (high - low) / 2))
+        self.is_binary = np.zeros(len(low), bool)
+        self.is_binary[list(binary)] = True
+        self.center[self.is_binary], self.half_range[self.is_binary] = 1.0, -2.0
         self.inverse_half_range = np.divide(1.0, self.half_range, out=np.zeros_like(low), where=~constant)
-        self.limit = np.where(keep, np.inf, limit)
+        self.limit = np.where(keep | self.is_binary, np.inf, limit)
 
     @property
     def dim(self) -> int:
@@ -220,7 +245,8 @@ class Normalizer:
     def unnormalize(self, values: np.ndarray) -> np.ndarray:
         """Normalized to physical float32, the inverse of `normalize` on values that it has not clipped."""
         self._require_width(values)
-        return (np.asarray(values, np.float64) * self.half_range + self.center).astype(np.float32)
+        physical = np.asarray(values, np.float64) * self.half_range + self.center
+        return np.where(self.is_binary, np.sign(physical), physical).astype(np.float32)
 
     def _require_width(self, values: np.ndarray) -> None:
         if values.shape[-1] != self.dim:
@@ -247,11 +273,19 @@ def untouched_dimensions(spec: Spec) -> tuple[int, ...]:
     return found
 
 
-def action_normalizer(statistics: Statistics, spec: Spec) -> Normalizer:
+def action_normalizer(
+    statistics: Statistics, spec: Spec, normalization: Normalization = "exact"
+) -> Normalizer:
     """The one normalizer of actions, for training targets and for a policy's answers."""
-    return Normalizer(statistics.action, limit=ACTION_LIMIT, untouched=untouched_dimensions(spec))
+    gripper = untouched_dimensions(spec)
+    if normalization == "exact":
+        return Normalizer(statistics.action, limit=ACTION_LIMIT, untouched=gripper)
+    return Normalizer(statistics.action, limit=ACTION_LIMIT, margin=VLA_ADAPTER_MARGIN, binary=gripper)
 
 
-def state_normalizer(statistics: Statistics) -> Normalizer:
-    """The one normalizer of proprioception, for training and inference."""
-    return Normalizer(statistics.state, limit=STATE_LIMIT)
+def state_normalizer(
+    statistics: Statistics, limit: float, normalization: Normalization = "exact"
+) -> Normalizer:
+    """The one normalizer of proprioception, for training and inference; `limit` is `TrainingConfig.state_limit`."""
+    margin = 0.0 if normalization == "exact" else VLA_ADAPTER_MARGIN
+    return Normalizer(statistics.state, limit=limit, margin=margin)

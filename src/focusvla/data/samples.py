@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from focusvla.data.episodes import EpisodeSource
 from focusvla.data.frame_cache import sampled_steps
 from focusvla.data.mixture import parts_of
 from focusvla.data.normalization import (
+    Normalization,
     Statistics,
     StatisticsByPart,
     action_normalizer,
@@ -43,6 +45,8 @@ class Samples:
     part_sizes: tuple[int, ...]
     """Samples of each part of a mixture, one after the other."""
     part_weights: tuple[float, ...]
+    num_short_episodes: int = 0
+    """Chosen episodes that have no sample, being shorter than a chunk."""
 
     def __len__(self) -> int:
         return len(self.frame_rows)
@@ -58,7 +62,7 @@ class Samples:
             step 1   b c c   1 1 0
             step 2   c c c   1 0 0
 
-        Departs from VLA-Adapter, which drops the last steps of an episode, where it is accomplished.
+        With `last_frames="dropped"`, as VLA-Adapter has it, step 0 alone is a sample.
         """
         steps = self.first_steps[indices, None] + torch.arange(self.chunk_length)
         end = self.end_steps[indices, None]
@@ -69,17 +73,22 @@ def build_samples(
     source: EpisodeSource,
     *,
     statistics: Statistics | StatisticsByPart,
+    state_limit: float,
     chunk_length: int,
     stride: int = 1,
+    last_frames: Literal["padded", "dropped"] = "padded",
     episodes: Sequence[int] | None = None,
+    normalization: Normalization = "exact",
 ) -> Samples:
     """Make the samples of some episodes, or of all.
 
-    `stride` is that of the frame cache. Validation passes the statistics of its training data; with those of each
-    part, a mixture's episodes are normalized by their own part's.
+    `stride` is that of the frame cache, `state_limit` and `last_frames` are `TrainingConfig`'s, `normalization` is the
+    model's. Validation passes the statistics of its training data; with those of each part, a mixture's episodes are
+    normalized by their own part's, with one set by that.
 
     Raises:
-        DataError: no episode, one that does not exist, or statistics of another width.
+        DataError: no episode, one that does not exist, or statistics of another width; or all of a part's are shorter
+            than a chunk and `last_frames` are dropped.
         ConfigurationError: statistics for a part are missing.
     """
     chosen = set(range(source.num_episodes) if episodes is None else episodes)
@@ -92,20 +101,31 @@ def build_samples(
     statistics.require_fitting(source.spec)
     parts = parts_of(source)
     chosen_statistics = [
-        statistics if isinstance(statistics, Statistics) else statistics.choose(part.name) for part in parts
+        statistics if isinstance(statistics, Statistics) else statistics.of_training_data(part.name)
+        for part in parts
     ]
-    normalizers = [(action_normalizer(own, source.spec), state_normalizer(own)) for own in chosen_statistics]
+    normalizers = [
+        (
+            action_normalizer(own, source.spec, normalization),
+            state_normalizer(own, state_limit, normalization),
+        )
+        for own in chosen_statistics
+    ]
     owners = np.repeat(np.arange(len(parts)), [part.source.num_episodes for part in parts])
     instructions: dict[str, int] = {}
     frame_rows, first_steps, end_steps, instruction_ids, states, actions = [], [], [], [], [], []
     part_sizes = [0] * len(parts)
-    row = step = 0
+    row = step = num_short = 0
     for index, owner in enumerate(owners):
         episode = source.episode(index)
         instruction = instructions.setdefault(episode.instruction, len(instructions))
-        used = np.array(sampled_steps(len(episode), stride))
+        cached = sampled_steps(len(episode), stride)
         if index in chosen:
             action, state = normalizers[owner]
+            used = np.array(cached)
+            if last_frames == "dropped":
+                used = used[used + chunk_length <= len(episode)]
+                num_short += not len(used)
             frame_rows.append(row + np.arange(len(used)))
             first_steps.append(step + used)
             end_steps.append(np.full(len(used), step + len(episode)))
@@ -114,7 +134,13 @@ def build_samples(
             actions.append(action.normalize(episode.action))
             step += len(episode)
             part_sizes[owner] += len(used)
-        row += len(used)
+        row += len(cached)
+    for owner in sorted({owners[index] for index in chosen}):
+        if not part_sizes[owner]:
+            raise DataError(
+                f"{parts[owner].name or 'episodes'}: expected one of at least {chunk_length} steps, a chunk's length, "
+                "got shorter ones alone, which have no sample with last_frames='dropped'. Give --last-frames padded."
+            )
     return Samples(
         frame_rows=torch.from_numpy(np.concatenate(frame_rows)),
         states=torch.from_numpy(np.concatenate(states)),
@@ -126,6 +152,7 @@ def build_samples(
         chunk_length=chunk_length,
         part_sizes=tuple(part_sizes),
         part_weights=tuple(part.weight for part in parts),
+        num_short_episodes=num_short,
     )
 
 

@@ -1,11 +1,12 @@
-"""Pure functions of image batches: resizing, and random shifts and colors for training.
+"""Pure functions of image batches: resizing, and random shifts, crops and colors for training.
 
-Departs from VLA-Adapter: x and y offsets are drawn independently (its crops lie on the diagonal, since both
-draws reuse one seed); a shift by whole pixels replaces crop and zoom; brightness, contrast and saturation are
-applied at once and clipped once; there is no hue shift.
+Two pipelines, which `Augmentation` describes: `mini`'s shift by whole pixels with all colors at once, and VLA-Adapter's
+crop with one color change after the other (dlimp's `augment_image`), whose crops lie on the diagonal because both
+offsets are drawn with one seed.
 """
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from focusvla.config import Augmentation
+from focusvla.data.crops import crop_and_resize, to_uint8
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -24,13 +26,18 @@ class Variations:
 
     shifts: Int64[Tensor, "batch cameras 2"]
     """Pixels down and right by which the window that is kept moves, up to `settings.shift_pixels` either way."""
-    colors: Float[Tensor, "batch cameras 3"]
-    """Brightness, contrast and saturation, each from -1 to 1, in units of `settings`."""
+    corners: Float[Tensor, "batch cameras 2"]
+    """Top and left of the window that is cut out, as shares of height and width."""
+    colors: Float[Tensor, "batch cameras 4"]
+    """Brightness, contrast, saturation and hue, each from -1 to 1, in units of `settings`."""
     settings: Augmentation
 
     def part(self, chosen: slice, device: torch.device) -> "Variations":
         """Those of some samples, on the device of their images."""
-        return Variations(self.shifts[chosen].to(device), self.colors[chosen].to(device), self.settings)
+        shifts, corners, colors = (
+            each[chosen].to(device) for each in (self.shifts, self.corners, self.colors)
+        )
+        return Variations(shifts, corners, colors, self.settings)
 
 
 def augment(
@@ -47,33 +54,48 @@ def draw_variations(
     """Draw what `vary` does, on the CPU. Only what `settings` asks for takes random numbers."""
     size = batch * cameras
     shifts = torch.zeros(size, 2, dtype=torch.int64)
-    colors = torch.zeros(3, size)
+    corners = torch.zeros(size, 2)
+    colors = torch.zeros(4, size)
     if settings.shift_pixels:
         shifts = torch.randint(0, 2 * settings.shift_pixels + 1, (size, 2), generator=generator)
         shifts -= settings.shift_pixels
+    if settings.crop_area < 1:
+        axes = 1 if settings.crop_offsets == "diagonal" else 2
+        drawn = torch.rand((size, axes), generator=generator).expand(-1, 2)
+        corners = drawn * (1 - math.sqrt(settings.crop_area))
     if _changes_colors(settings):
-        colors = torch.rand((3, size), generator=generator) * 2 - 1
-    return Variations(
-        shifts.unflatten(0, (batch, cameras)), colors.T.unflatten(0, (batch, cameras)), settings
-    )
+        num_drawn = 3 if settings.colors == "joint" else 4
+        colors[:num_drawn] = torch.rand((num_drawn, size), generator=generator) * 2 - 1
+    shifts, corners, colors = (each.unflatten(0, (batch, cameras)) for each in (shifts, corners, colors.T))
+    return Variations(shifts, corners, colors, settings)
 
 
 def vary(
     images: UInt8[Tensor, "batch cameras height width 3"], variations: Variations
 ) -> UInt8[Tensor, "batch cameras height width 3"]:
     """Apply what was drawn, where the images are. An image's result does not depend on the rest of its batch."""
-    if variations.settings.shift_pixels:
-        images = shift(images, variations.shifts, variations.settings.shift_pixels)
-    if _changes_colors(variations.settings):
-        # A CPU is more than twice as fast where the numbers of a few pictures stay in its cache.
-        at_once = 4 if images.device.type == "cpu" else len(images)
-        groups = zip(images.split(at_once), variations.colors.split(at_once), strict=True)
-        images = torch.cat([vary_colors(few, colors, variations.settings) for few, colors in groups])
-    return images
+    settings = variations.settings
+    if settings.shift_pixels:
+        images = shift(images, variations.shifts, settings.shift_pixels)
+    if settings.crop_area == 1 and not _changes_colors(settings):
+        return images
+    # A CPU is more than twice as fast where the numbers of a few pictures stay in its cache.
+    at_once = 4 if images.device.type == "cpu" else len(images)
+    groups = zip(
+        images.split(at_once),
+        variations.corners.split(at_once),
+        variations.colors.split(at_once),
+        strict=True,
+    )
+    if settings.colors == "joint":
+        return torch.cat([vary_colors(few, colors, settings) for few, _, colors in groups])
+    return torch.cat(
+        [crop_and_vary_colors(few, corners, colors, settings) for few, corners, colors in groups]
+    )
 
 
 def _changes_colors(settings: Augmentation) -> bool:
-    return bool(settings.brightness or settings.contrast or settings.saturation)
+    return bool(settings.brightness or settings.contrast or settings.saturation or settings.hue)
 
 
 def shift(
@@ -102,11 +124,11 @@ def shift(
 
 def vary_colors(
     images: UInt8[Tensor, "batch cameras height width 3"],
-    colors: Float[Tensor, "batch cameras 3"],
+    colors: Float[Tensor, "batch cameras 4"],
     settings: Augmentation,
 ) -> UInt8[Tensor, "batch cameras height width 3"]:
-    """Change brightness, contrast and saturation of each image by shares of `settings`."""
-    brightness, contrast, saturation = colors[..., None, None, None].unbind(2)
+    """Change brightness, contrast and saturation of each image at once, by shares of `settings`."""
+    brightness, contrast, saturation, _ = colors[..., None, None, None].unbind(2)
     pixels = images.float()
     mean = pixels.mean((2, 3), keepdim=True)  # per color channel, as in VLA-Adapter
     factor = 1 + settings.contrast * contrast
@@ -118,6 +140,65 @@ def vary_colors(
         factor = 1 + settings.saturation * saturation
         pixels.mul_(factor).add_(gray.mul_(1 - factor))
     return pixels.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def crop_and_vary_colors(
+    images: UInt8[Tensor, "batch cameras height width 3"],
+    corners: Float[Tensor, "batch cameras 2"],
+    colors: Float[Tensor, "batch cameras 4"],
+    settings: Augmentation,
+) -> UInt8[Tensor, "batch cameras height width 3"]:
+    """Cut a window out of each image, then change brightness, contrast, saturation and hue one after the other, by shares
+    of `settings`. Values stay in [0, 1] after each, and become whole numbers once, at the end."""
+    pixels = images.float().div_(255)
+    if settings.crop_area < 1:
+        side = math.sqrt(settings.crop_area)
+        pixels = crop_and_resize(pixels.flatten(0, 1), corners.flatten(0, 1), side).view(images.shape)
+    brightness, contrast, saturation, hue = colors[..., None, None, None].unbind(2)
+    if settings.brightness:
+        pixels.add_(settings.brightness * brightness).clamp_(0, 1)
+    if settings.contrast:
+        mean = pixels.mean((2, 3), keepdim=True)  # per color channel
+        factor = 1 + settings.contrast * contrast
+        pixels.sub_(mean).mul_(factor).add_(mean).clamp_(0, 1)
+    if settings.saturation or settings.hue:
+        hues, saturations, values = to_hsv(pixels)
+        # Shapes (batch, cameras, height, width), without the axis of colors.
+        saturations.mul_(1 + settings.saturation * saturation[..., 0]).clamp_(0, 1)
+        hues.add_(settings.hue * hue[..., 0]).remainder_(1)
+        pixels = from_hsv(hues, saturations, values)
+    return to_uint8(pixels)
+
+
+def to_hsv(
+    pixels: Float[Tensor, "*shape 3"],
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+    """Hue in turns of the color circle, red at 0 and green at 1/3, saturation and value of colors in [0, 1].
+
+    Gray has a hue and a saturation of 0: [1, 0.5, 0.5] is (0, 0.5, 1), and [0.2, 0.2, 0.2] is (0, 0, 0.2).
+    """
+    red, green, blue = pixels.unbind(-1)
+    value, low = pixels.amax(-1), pixels.amin(-1)
+    spread = value - low
+    safe = torch.where(spread > 0, spread, 1.0)
+    hue = torch.where(
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
+    )
+    saturation = spread / torch.where(value > 0, value, 1.0)
+    return (hue / 6).remainder_(1), saturation, value
+
+
+def from_hsv(
+    hue: Float[Tensor, "*shape"], saturation: Float[Tensor, "*shape"], value: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape 3"]:
+    """The inverse of `to_hsv`."""
+    sixths = 6 * hue
+    pure = torch.stack(
+        [(sixths - 3).abs() - 1, 2 - (sixths - 2).abs(), 2 - (sixths - 4).abs()], dim=-1
+    ).clamp_(0, 1)
+    return pure.sub_(1).mul_(saturation[..., None]).add_(1).mul_(value[..., None])
 
 
 def resize(

@@ -20,7 +20,8 @@ from torch import Tensor
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.data.loader import BatchLoader
-from focusvla.data.samples import Samples, build_samples, picture_stride, split_episodes
+from focusvla.data.normalization import StatisticsByPart
+from focusvla.data.samples import Samples, build_samples, picture_stride, split_parts
 from focusvla.data.selected_episodes import SelectedEpisodes
 from focusvla.errors import DataError
 from focusvla.evaluation.agenda import CONTROLS
@@ -76,20 +77,23 @@ def measure_action_errors(
         DataError: the policy was trained on other data, training holds nothing out, or the data set is damaged.
     """
     policy.spec.require_equal(source.spec, "the policy", "the data set")
-    _require_training_data(policy, source)
     training = policy.experiment.training
-    _, held_out = split_episodes(source.num_episodes, training.validation_share, training.seed)
+    _, held_out = split_parts(source, training.validation_share, training.seed)
     if not held_out:
         raise DataError(
             "validation_share=0: expected episodes that training held out, got none. Give other data."
         )
+    _require_training_data(policy, source)
     selected = SelectedEpisodes(source, held_out)
     stride = picture_stride(selected, training.frame_stride)
     samples = build_samples(
         selected,
         statistics=policy.statistics,
+        state_limit=training.state_limit,
         chunk_length=policy.experiment.model.chunk_length,
         stride=stride,
+        last_frames=training.last_frames,
+        normalization=policy.experiment.model.normalization,
     )
     owners = torch.unique(samples.end_steps, return_inverse=True)[1]
     shown = {"": samples, **dict.fromkeys(controls_of(policy), samples)}
@@ -106,14 +110,39 @@ def measure_action_errors(
     with tempfile.TemporaryDirectory() as folder:
         images = None
         if policy.cameras:
-            size = policy.experiment.model.vision.image_size
-            images = open_frame_cache(selected, Path(folder), stride=stride, size=size).images
+            model = policy.experiment.model
+            cache = open_frame_cache(
+                selected,
+                Path(folder),
+                stride=stride,
+                size=model.vision.image_size,
+                pictures=model.pictures,
+            )
+            images = cache.images
         for done, (control, chosen) in enumerate(shown.items()):
             on_progress(done, len(shown))
             errors[control], steps = _errors(policy, chosen, images, SILENCED.get(control))
         on_progress(len(shown), len(shown))
     episodes = [str(held_out[owner]) for owner in owners.tolist()]
     return ActionErrors(errors, steps, episodes, num_of_other_tasks)
+
+
+def part_of_data(statistics: StatisticsByPart, source: EpisodeSource) -> str | None:
+    """The part of a policy's mixture that `source` is, by its statistics; None if there is no choice.
+
+    Raises:
+        DataError: it is none of them.
+    """
+    if len(statistics.parts) == 1:
+        return None
+    own = source.statistics()
+    for name, each in statistics.parts.items():
+        if each == own:
+            return name
+    raise DataError(
+        f"data: expected one of the parts that the policy was trained on ({', '.join(map(repr, statistics.parts))}), got "
+        "one with other ranges, of which nothing was held out. Give one of them, unchanged."
+    )
 
 
 def _require_training_data(policy: FocusVLAPolicy, source: EpisodeSource) -> None:
@@ -123,8 +152,8 @@ def _require_training_data(policy: FocusVLAPolicy, source: EpisodeSource) -> Non
     if differing:
         raise DataError(
             f"data: expected the data set that the policy was trained on, got one with other ranges of "
-            f"{' and '.join(differing)}, of which nothing was held out. Give the first, unchanged; of a mixture the part "
-            "that --statistics names."
+            f"{' and '.join(differing)}, of which nothing was held out. Give the first, unchanged; of a mixture one part "
+            "or, if it has one set of statistics, all parts in their order."
         )
 
 
@@ -156,6 +185,7 @@ def _errors(
         seed=training.seed,
         tokenize=model.tokenize,
         images=images,
+        center_crop_area=model.config.pictures.center_crop_area,
         device=model.feature_mean.device,
     )
     errors, steps = [], []

@@ -17,9 +17,9 @@ from jaxtyping import Float
 
 from focusvla.data.video import encode_video
 from focusvla.errors import RenderingError
-from focusvla.evaluation.protocol import protocol
+from focusvla.evaluation.presentation import environment_of
+from focusvla.evaluation.protocol import Protocol
 from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND, EpisodeResult
-from focusvla.simulation.environment import SimulatedEnvironment
 from focusvla.simulation.suites import only_environment, suite_tasks
 from focusvla.versions import versions
 from focusvla_client import Camera, Observation, Observer, Rollout, Spec, episode
@@ -77,7 +77,7 @@ class PolicyTraits:
 class Setting:
     """What all episodes of an evaluation share."""
 
-    protocol: str
+    protocol: Protocol
     actions_per_inference: int
     traits: PolicyTraits
 
@@ -173,9 +173,8 @@ class EpisodePlayer:
         """
         self._began = time.monotonic()
         self._setting, self._planned = setting, planned
-        rules, traits = protocol(setting.protocol), setting.traits
-        self._environment = only_environment(planned.suite, planned.task, traits.spec.cameras[0].height)
-        traits.spec.require_equal(self._environment.spec, "the policy", "the environment")
+        rules, traits = setting.protocol, setting.traits
+        self._environment = environment_of(rules, planned.suite, planned.task, traits.spec)
         self._start = rules.start(planned.suite, planned.trial)
         self._recorder = _Recorder()
         played: Any = self._environment
@@ -236,7 +235,8 @@ class EpisodePlayer:
             steps=played.steps if played else len(recorder.snapshots),
             inferences=played.inferences if played else recorder.num_inferences,
             seconds=round(time.monotonic() - self._began, 3),
-            protocol=setting.protocol,
+            protocol=setting.protocol.name,
+            protocol_revision=setting.protocol.revision,
             policy=setting.traits.identity,
             actions_per_inference=setting.actions_per_inference,
             error=error,
@@ -249,7 +249,9 @@ class EpisodePlayer:
     ) -> dict[str, np.ndarray]:
         """What the policy was asked about along an episode: `image.CAMERA` (inferences, height, width, 3) uint8 for each
         camera it looks through, and `state` (inferences, state)."""
-        environment = _begun_environment(setting, planned, setting.traits.spec.cameras[0].height)
+        rules = setting.protocol
+        environment = environment_of(rules, planned.suite, planned.task, setting.traits.spec)
+        environment.reset(rules.start(planned.suite, planned.trial))  # which places fixtures
         asked = slice(0, len(trajectory["actions"]), setting.actions_per_inference)
         shown = [environment.replay_images(snapshot) for snapshot in trajectory["snapshots"][asked]]
         images = {f"image.{c}": np.stack([frame[c] for frame in shown]) for c in setting.traits.cameras}
@@ -263,7 +265,8 @@ class EpisodePlayer:
         size: int,
     ) -> bytes:
         """All cameras side by side along an episode, `size` pixels each, as H.264 in MP4."""
-        environment = _begun_environment(setting, planned, size)
+        environment = only_environment(planned.suite, planned.task, size)
+        environment.reset(setting.protocol.start(planned.suite, planned.trial))  # which places fixtures
         stride = steps_per_frame(environment.spec.control_rate_hz)
         frames = [
             np.concatenate(list(environment.replay_images(snapshot).values()), axis=1)
@@ -274,10 +277,3 @@ class EpisodePlayer:
             file = Path(folder) / "video.mp4"
             encode_video(file, frames, picture, environment.spec.control_rate_hz / stride, _VIDEO_QUALITY)
             return file.read_bytes()
-
-
-def _begun_environment(setting: Setting, planned: PlannedEpisode, size: int) -> SimulatedEnvironment:
-    """The episode's environment at its start: a reset also places fixtures, which no joint position tells of."""
-    environment = only_environment(planned.suite, planned.task, size)
-    environment.reset(protocol(setting.protocol).start(planned.suite, planned.trial))
-    return environment

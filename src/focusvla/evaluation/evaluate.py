@@ -16,7 +16,7 @@ import fcntl
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from focusvla.evaluation.actors import ActorSystem, ProcessSystem
 from focusvla.evaluation.agenda import Agenda, plan_episodes
 from focusvla.evaluation.episode_files import Kept, episode_file, read_trajectory
 from focusvla.evaluation.episodes import PlannedEpisode, PlayedEpisode, PolicyTraits, Setting
+from focusvla.evaluation.parts import identity_in_suite
 from focusvla.evaluation.policies import GPU_BATCH, SILENCED, PolicySource
 from focusvla.evaluation.protocol import Protocol, protocol
 from focusvla.evaluation.results import VISION_BLIND, EpisodeResult, ResultsFile, worth_drawing
@@ -78,7 +79,7 @@ def evaluate(
                 f"controls: expected none that silence a stream, got {', '.join(silenced)}. The policy does not attend."
             )
         with _locked(output):
-            record = _Record(output, config, rules, traits, source.description, planned, on_progress)
+            record = _Record(output, config, rules, traits, source, planned, on_progress)
             agenda = record.agenda()
             for job, outcome in scheduler.run(agenda.next_job, record.note_incident):
                 record.take(agenda, job, outcome)
@@ -111,15 +112,26 @@ def require_evaluable(spec: Spec, chunk_length: int, config: EvaluationConfig) -
         ConfigurationError: unknown suite, task or protocol, or more actions an inference than a chunk has.
         SpecMismatchError: the policy is for another environment.
     """
-    plan_episodes(config, protocol(config.protocol))
-    if chunk_length < config.actions_per_inference:
-        raise ConfigurationError(
-            f"actions_per_inference={config.actions_per_inference}: expected at most the policy's chunk of "
-            f"{chunk_length}."
-        )
+    rules = protocol(config.protocol)
+    plan_episodes(config, rules)
+    actions_per_inference(config, rules, chunk_length)
     for suite in config.suites:
         there = suite_spec(suite, spec.cameras[0].height)
         spec.require_equal(there, "the policy", f"the environment of {suite}")
+
+
+def actions_per_inference(config: EvaluationConfig, rules: Protocol, chunk_length: int) -> int:
+    """How many actions of each chunk are carried out: as asked for, else as the protocol has it.
+
+    Raises:
+        ConfigurationError: more than the policy's chunk has.
+    """
+    steps = config.actions_per_inference or rules.actions_per_inference or chunk_length
+    if steps > chunk_length:
+        raise ConfigurationError(
+            f"actions_per_inference={steps}: expected at most the policy's chunk of {chunk_length}."
+        )
+    return steps
 
 
 class _Record:
@@ -131,21 +143,25 @@ class _Record:
         config: EvaluationConfig,
         rules: Protocol,
         traits: PolicyTraits,
-        description: str,
+        source: PolicySource,
         planned: Sequence[PlannedEpisode],
         on_progress: Progress,
     ):
         self._output, self._config, self._rules, self._planned = output, config, rules, planned
         self._on_progress = on_progress
-        self._setting = Setting(rules.name, config.actions_per_inference, traits)
-        described = rules.to_dict() | {"checkpoint": description}
+        steps = actions_per_inference(config, rules, traits.chunk_length)
+        self._actions_per_inference = steps
+        self._traits, self._parts = traits, source.parts
+        described = rules.to_dict() | {"checkpoint": source.description}
         shared_out = {"shard": config.shard, "num_shards": config.num_shards, "planned": len(planned)}
         require_same_rules(output, described)
         self._file = ResultsFile(
             output / "results.jsonl",
             protocol=rules.name,
+            protocol_revision=rules.revision,
             policy=traits.identity,
-            actions_per_inference=config.actions_per_inference,
+            actions_per_inference=steps,
+            parts=source.parts,
         )
         _write_json(output / "protocol.json", described | shared_out)
         self._finished = {PlannedEpisode.of(result): result for result in self._file.results}
@@ -204,10 +220,16 @@ class _Record:
     def _tell(self, result: EpisodeResult | None, remark: str) -> None:
         self._on_progress(len(self.results), len(self._planned), result, remark)
 
+    def _setting(self, planned: PlannedEpisode) -> Setting:
+        """With what the policy is called in the episode's suite."""
+        identity = identity_in_suite(self._traits.identity, self._parts, planned.suite)
+        traits = replace(self._traits, identity=identity)
+        return Setting(self._rules, self._actions_per_inference, traits)
+
     def _play_job(self, planned: PlannedEpisode) -> Job:
         return Job(
             method="begin",
-            arguments=(self._setting, planned, self._stand_in(planned)),
+            arguments=(self._setting(planned), planned, self._stand_in(planned)),
             group=(planned.suite, planned.task),
             label=planned.name,
         )
@@ -237,19 +259,20 @@ class _Record:
 
     def _drawing_jobs(self, shown: PlannedEpisode, video: str) -> Iterator[Job]:
         trajectory = read_trajectory(self._trajectory(shown))
-        group, traits = (shown.suite, shown.task), self._setting.traits
+        group, setting = (shown.suite, shown.task), self._setting(shown)
         if not (self._output / "videos" / video).exists():
-            size = self._config.video_size or traits.spec.cameras[0].height
-            arguments = (self._setting, shown, trajectory["snapshots"], size)
+            size = self._config.video_size or setting.traits.spec.cameras[0].height
+            arguments = (setting, shown, trajectory["snapshots"], size)
             yield Job(method="draw_video", arguments=arguments, group=group, label=video)
         is_complete = "actions" in trajectory  # of an earlier version it has joint positions only
         observations = episode_file(self._output, "observations", shown)
-        if traits.cameras and is_complete and not observations.exists():
-            arguments = (self._setting, shown, trajectory)
+        if setting.traits.cameras and is_complete and not observations.exists():
+            arguments = (setting, shown, trajectory)
             yield Job(method="recall", arguments=arguments, group=group, label=f"{shown.name}-observations")
 
     def _broken(self, planned: PlannedEpisode, reason: str) -> PlayedEpisode:
         """The result of an episode that no player could finish."""
+        setting = self._setting(planned)
         result = EpisodeResult(
             suite=planned.suite,
             task=planned.task,
@@ -262,8 +285,9 @@ class _Record:
             inferences=0,
             seconds=0.0,
             protocol=self._rules.name,
-            policy=self._setting.traits.identity,
-            actions_per_inference=self._setting.actions_per_inference,
+            protocol_revision=self._rules.revision,
+            policy=setting.traits.identity,
+            actions_per_inference=setting.actions_per_inference,
             error=reason,
             versions=versions(),
         )
@@ -286,7 +310,7 @@ def require_same_rules(folder: Path, described: dict[str, Any]) -> None:
     file = folder / "protocol.json"
     if not file.exists() or not (folder / "results.jsonl").exists():
         return
-    found, here = json.loads(file.read_text("utf-8")), json.loads(json.dumps(described))
+    found, here = (_complete(each) for each in (json.loads(file.read_text("utf-8")), described))
     differing = [
         f"{name}: {found.get(name)!r} there, {value!r} here"
         for name, value in here.items()
@@ -296,6 +320,12 @@ def require_same_rules(folder: Path, described: dict[str, Any]) -> None:
         raise ConfigurationError(
             f"{folder} holds results of other rules ({'; '.join(differing)}). Choose another output folder."
         )
+
+
+def _complete(described: dict[str, Any]) -> dict[str, Any]:
+    """A protocol's values with those that had no field when they were written."""
+    rules = protocol(described["name"], described.get("revision", 1))
+    return json.loads(json.dumps(rules.to_dict() | described))
 
 
 @contextmanager

@@ -1,16 +1,19 @@
 """A checkpoint that answers the questions of many episodes at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
 
-from focusvla.config import AS_TRAINED, InferenceConfig
+from focusvla.config import AS_STORED, AS_TRAINED, GivenPictures, InferenceConfig
+from focusvla.config.suites import clean_suite
 from focusvla.evaluation.episodes import PolicyTraits, Request
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import ACTION_QUERIES_SILENCED, VISION_SILENCED
 
 GPU_BATCH = 16
@@ -30,18 +33,23 @@ class PolicySource:
     description: str
     """Where it comes from, such as the checkpoint's folder."""
     num_gpus: int = 0
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """By suite, the part of its mixture as whose robot it answers; none if it has one set of statistics."""
 
 
 def checkpoint_source(
     checkpoint: Path,
     device: str = "cpu",
-    statistics: str | None = None,
+    parts: Mapping[str, str] = MappingProxyType({}),
     inference: InferenceConfig = AS_TRAINED,
+    pictures: GivenPictures = AS_STORED,
 ) -> PolicySource:
-    """The policy in a checkpoint folder, on a device of torch's, with the statistics of a part of its mixture."""
+    """The policy in a checkpoint folder, on a device of torch's, in each suite as the part that `choose_parts` found,
+    with picture steps of which the checkpoint says nothing."""
     folder = checkpoint.absolute()
-    arguments = folder, device, statistics, inference
-    return PolicySource(CheckpointPolicy, arguments, str(folder), num_gpus=int(device != "cpu"))
+    parts = dict(parts)  # which can be sent to another process
+    arguments = folder, device, parts, inference, pictures
+    return PolicySource(CheckpointPolicy, arguments, str(folder), int(device != "cpu"), parts)
 
 
 class CheckpointPolicy:
@@ -51,47 +59,56 @@ class CheckpointPolicy:
         self,
         checkpoint: Path,
         device: str,
-        statistics: str | None = None,
+        parts: Mapping[str, str] = MappingProxyType({}),
         inference: InferenceConfig = AS_TRAINED,
+        pictures: GivenPictures = AS_STORED,
     ):
         """Load `checkpoint`.
 
         Raises:
             CheckpointError: it cannot be loaded.
+            ConfigurationError: its statistics are of several parts and `parts` is empty, or names one that is not there.
         """
         import torch  # here and not above, so that simulating processes never load it
 
-        from focusvla.policy import load_policy, weights_digest
+        from focusvla.policy import load_policy, read_conventions, weights_digest
 
         if device == "cpu":
             torch.set_num_threads(1)  # the other cores simulate
-        self._policy = load_policy(checkpoint, device, statistics).prepare(inference)
-        self._identity = weights_digest(checkpoint)
-        if self._policy.dtype != torch.float32:
-            self._identity += f"-{str(self._policy.dtype).removeprefix('torch.')}"
-        if statistics is not None:
-            self._identity += f"-{statistics}"
+        self._parts = parts
+        names = list(dict.fromkeys(parts.values())) or [None]
+        self._policy = load_policy(checkpoint, device, names[0], pictures).prepare(inference)
+        _, statistics = read_conventions(checkpoint)
+        self._by_part = {name: self._policy.with_statistics(statistics.choose(name)) for name in names}
+        precision = str(self._policy.dtype).removeprefix("torch.")
+        self._identity = PolicyIdentity(
+            weights=weights_digest(checkpoint),
+            precision="" if precision == "float32" else precision,
+            pictures=self._policy.experiment.model.pictures,
+        )
 
     def traits(self) -> PolicyTraits:
-        """What players must know of it."""
+        """What players must know of it; its identity is without a part."""
         return PolicyTraits(
             spec=self._policy.spec,
             cameras=tuple(self._policy.cameras),
             chunk_length=self._policy.experiment.model.chunk_length,
-            identity=self._identity,
+            identity=str(self._identity),
             attends=self._policy.experiment.model.policy_head.attention != "mlp",
         )
 
     def infer(self, requests: Sequence[Request]) -> list[Float32[np.ndarray, "chunk action"]]:
-        """A chunk per request, each without the stream that its episode's condition takes away."""
+        """A chunk per request, as the part that its episode's suite has, and without the stream that the episode's
+        condition takes away."""
         from focusvla.model.taps import without_stream
 
-        asked: dict[Literal["action_query", "vision"] | None, list[int]] = {}
+        asked: dict[tuple[str | None, Literal["action_query", "vision"] | None], list[int]] = {}
         for place, request in enumerate(requests):
-            asked.setdefault(SILENCED.get(request.episode.condition), []).append(place)
+            part = self._parts[clean_suite(request.episode.suite)] if self._parts else None
+            asked.setdefault((part, SILENCED.get(request.episode.condition)), []).append(place)
         chunks: dict[int, np.ndarray] = {}
-        for stream, places in asked.items():
+        for (part, stream), places in asked.items():
             with without_stream(self._policy.model, stream) if stream else nullcontext():
-                answers = self._policy.infer_batch([requests[place].observation for place in places])
+                answers = self._by_part[part].infer_batch([requests[place].observation for place in places])
             chunks |= zip(places, answers, strict=True)
         return [chunks[place] for place in range(len(requests))]

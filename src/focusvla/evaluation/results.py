@@ -7,14 +7,16 @@ command goes on with the rest.
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from focusvla.config.suites import clean_suite
 from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
 from focusvla.errors import ConfigurationError, DataError
+from focusvla.evaluation.parts import identity_in_suite
 
 LANGUAGE_BLIND = "language_blind"
 """Condition: the policy reads another task's instruction."""
@@ -45,8 +47,10 @@ class EpisodeResult:
     seconds: float
     """Wall time, resets and drawing included."""
     protocol: str
+    protocol_revision: int = 1
+    """Which of the rules that this name has had; those of other revisions are not compared."""
     policy: str
-    """Identifies the policy: a digest of its weights, or its name."""
+    """Identifies the policy: see `focusvla.evaluation.identity.PolicyIdentity`."""
     actions_per_inference: int
     error: str
     """Traceback of an episode that broke, which counts as a failure; empty otherwise."""
@@ -142,8 +146,18 @@ def worth_drawing(results: Sequence[EpisodeResult], num_first: int) -> list[Epis
 class ResultsFile:
     """Appends episodes to a JSON-lines file and knows which it holds."""
 
-    def __init__(self, path: Path, *, protocol: str, policy: str, actions_per_inference: int):
-        """Open or create `path`; a last line cut off by a kill is removed, and `num_repaired_bytes` says so.
+    def __init__(
+        self,
+        path: Path,
+        *,
+        protocol: str,
+        protocol_revision: int,
+        policy: str,
+        actions_per_inference: int,
+        parts: Mapping[str, str] = MappingProxyType({}),
+    ):
+        """Open or create `path`; a last line cut off by a kill is removed, and `num_repaired_bytes` says so. `policy` is
+        called as `identity_in_suite` does with `parts`.
 
         Raises:
             ConfigurationError: it holds results of another policy or protocol.
@@ -153,7 +167,7 @@ class ResultsFile:
         self._path = path
         expected = {
             "protocol": protocol,
-            "policy": policy,
+            "protocol_revision": protocol_revision,
             "actions_per_inference": actions_per_inference,
         }
         with explained_storage_errors(path):
@@ -162,7 +176,8 @@ class ResultsFile:
             self.num_repaired_bytes = len(_cut_off(path)) if path.exists() else 0
             """Length of an incomplete last line that was removed: that episode is played again."""
             for result in self.results:
-                for field, value in expected.items():
+                identity = identity_in_suite(policy, parts, result.suite)
+                for field, value in {**expected, "policy": identity}.items():
                     if getattr(result, field) != value:
                         raise ConfigurationError(
                             f"{path} holds results with {field}={getattr(result, field)!r}, this evaluation has "
@@ -199,12 +214,13 @@ def read_results(path: Path) -> list[EpisodeResult]:
             f"{path}: expected a results file, got {error.strerror}. Run `focusvla evaluate`."
         ) from error
     names = {field.name for field in fields(EpisodeResult)}
+    required = {field.name for field in fields(EpisodeResult) if field.default is MISSING}
     results = []
     for number, line in enumerate(complete_lines(text), start=1):
         try:
             values = json.loads(line)
-            if set(values) != names:
-                raise ValueError(f"fields {sorted(set(values) ^ names)} differ")
+            if not required <= set(values) <= names:  # a field that has a default came later
+                raise ValueError(f"fields {sorted((required - set(values)) | (set(values) - names))} differ")
             results.append(EpisodeResult(**values))
         except (ValueError, TypeError) as error:
             raise DataError(
@@ -241,7 +257,7 @@ def join_results(parts: Sequence[Sequence[EpisodeResult]]) -> list[EpisodeResult
 def _identity(result: EpisodeResult) -> tuple[Any, ...]:
     return (
         *(result.suite, result.condition, result.task, result.trial, result.seed),
-        *(result.protocol, result.actions_per_inference),
+        *(result.protocol, result.protocol_revision, result.actions_per_inference),
     )
 
 

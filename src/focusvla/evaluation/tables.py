@@ -7,13 +7,24 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from focusvla.config.suites import clean_suite, clean_task
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.agenda import ALL_AXES, axis_of
-from focusvla.evaluation.published import BY_SUITE, BY_TASK, PROTOCOL, SUITE_TITLES, SUITES
+from focusvla.evaluation.identity import PolicyIdentity
+from focusvla.evaluation.protocol import PROTOCOLS
+from focusvla.evaluation.published import (
+    BY_SUITE,
+    BY_TASK,
+    METHODS,
+    PROTOCOL,
+    SUITE_TITLES,
+    SUITES,
+    TABLE_1,
+    Kind,
+)
 from focusvla.evaluation.results import EpisodeResult, SuccessRate, clean_results, success_rate
 
 Format = Literal["markdown", "latex", "csv"]
@@ -58,6 +69,8 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: dict[str, tuple[Cell, ...]]
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """By row, which of the paper's it is set beside, or why none."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -65,6 +78,7 @@ class Table:
             "title": self.title,
             "columns": list(self.columns),
             "rows": {name: [cell.to_dict() for cell in cells] for name, cells in self.rows.items()},
+            "beside": dict(self.beside),
         }
 
 
@@ -76,7 +90,7 @@ def require_one_protocol(results: Labeled) -> str:
             named.
     """
     found = {
-        (result.protocol, result.actions_per_inference): name
+        (_protocol_name(result), result.actions_per_inference): name
         for name, episodes in results.items()
         for result in episodes
     }
@@ -93,34 +107,93 @@ def require_one_protocol(results: Labeled) -> str:
     return next(iter(found))[0]
 
 
-def table_by_suite(results: Labeled) -> Table:
-    """A row per policy, a column per suite and their mean (Tables 1 and 2)."""
+def _protocol_name(result: EpisodeResult) -> str:
+    """Its name, and its revision if that is no longer the rules' newest."""
+    newest = PROTOCOLS.get(result.protocol)
+    if newest is None or newest.revision == result.protocol_revision:
+        return result.protocol
+    return f"{result.protocol} (revision {result.protocol_revision}, now {newest.revision})"
+
+
+def kind_of(results: Sequence[EpisodeResult]) -> Kind | None:
+    """Whether one policy played all of the paper's suites that are there, or each suite has its own, as one alone has.
+    None if some share one and others do not, or there is none."""
+    weights: dict[str, set[str]] = {}
+    for result in results:
+        if result.suite not in SUITES:
+            continue
+        weights.setdefault(result.suite, set()).add(PolicyIdentity.parse(result.policy).weights)
+    different = set().union(*weights.values())
+    if len(different) == 1 and len(weights) > 1:
+        return "single-weight"
+    return "multi-weights" if different and len(different) == len(weights) else None
+
+
+def table_by_suite(results: Labeled, *, with_paper_rows: bool = False) -> Table:
+    """A row per policy, a column per suite and their mean (Tables 1 and 2).
+
+    A preset's name brings the paper's numbers for it: those of Table 1's single weight if one policy played all suites;
+    if each suite has its own, those of Table 1's multi-weights or of Table 2. `with_paper_rows` adds Table 1's other rows
+    of the same kind.
+    """
     protocol = require_one_protocol(results)
-    rows = {}
+    rows: dict[str, tuple[Cell, ...]] = {}
+    beside: dict[str, str] = {}
     found = {result.suite for episodes in results.values() for result in episodes if not result.condition}
     suites = [*(SUITES if found & set(SUITES) else ()), *sorted(found - set(SUITES))]
+    is_published = protocol == PROTOCOL and bool(found & set(SUITES))
+    kinds: dict[str, Kind | None] = {name: kind_of(episodes) for name, episodes in results.items()}
     for name, episodes in results.items():
-        published: dict[str, float] = dict(
-            zip(SUITES, BY_SUITE.get(name, ()) if protocol == PROTOCOL else (), strict=False)
-        )
-        cells = [Cell(_rate(episodes, suite=suite), published.get(suite)) for suite in suites]
-        rows[name] = (*cells, _mean(cells))
-    titles = (*(SUITE_TITLES.get(suite, suite) for suite in suites), "Average")
-    return Table(
-        f"Success by suite, {protocol}: percent (successes/episodes, Wilson 95 %); ours / paper", titles, rows
+        row, beside_row = _published(name, kinds[name]) if is_published else (None, "")
+        beside |= {name: beside_row} if beside_row else {}
+        percent: dict[str, float] = dict(zip(SUITES, row[0], strict=True)) if row else {}
+        cells = [Cell(_rate(episodes, suite=suite), percent.get(suite)) for suite in suites]
+        rows[name] = (*cells, _mean(cells, row and row[1]))
+    shown: list[Kind] = (
+        [kind for kind in TABLE_1 if kind in kinds.values()] if is_published and with_paper_rows else []
     )
+    for kind in shown:
+        for method, row in TABLE_1[kind].items():
+            percent = dict(zip(SUITES, row.percent, strict=True))
+            cells = [Cell(None, percent.get(suite)) for suite in suites]
+            rows[f"{method} ({row.parameters}, {kind})"] = (*cells, _mean(cells, row.average))
+    titles = (*(SUITE_TITLES.get(suite, suite) for suite in suites), "Average")
+    title = f"Success by suite, {protocol}: percent (successes/episodes, Wilson 95 %); ours / paper"
+    return Table(title, titles, rows, beside)
+
+
+def _published(name: str, kind: Kind | None) -> tuple[tuple[tuple[float, ...], float] | None, str]:
+    """A preset's percent by suite and in the average, if the paper has them of policies of this kind, and a sentence."""
+    if name not in METHODS and name not in BY_SUITE:
+        return None, ""
+    if kind and name in METHODS:
+        row = TABLE_1[kind][METHODS[name]]
+        mean = sum(row.percent) / len(row.percent)
+        printed = (
+            "" if _rounded(mean) == row.average else f", which prints {row.average} as the mean, {mean:g}"
+        )
+        return (row.percent, row.average), f"Table 1, {METHODS[name]}, {kind}{printed}"
+    if kind == "multi-weights":
+        percent = BY_SUITE[name]
+        return (percent, _rounded(sum(percent) / len(percent))), "Table 2, multi-weights"
+    measured = "one policy for all suites" if kind else "one for some suites and others for others"
+    published = "one policy for all suites or one each" if name in METHODS else "a policy for each suite"
+    return None, f"none, since these episodes are of {measured}, the paper's of {published}"
 
 
 def table_by_task(results: Sequence[EpisodeResult], name: str) -> Table:
-    """A row per suite, a column per task and their mean (Table 4)."""
+    """A row per suite, a column per task and their mean (Table 4, which is of a policy for each suite)."""
     protocol = require_one_protocol({name: results})
     results = clean_results(results)
     suites = [suite for suite in SUITES if any(result.suite == suite for result in results)]
     suites += sorted({result.suite for result in results} - set(suites))
     num_tasks = 1 + max(result.task for result in results)
     rows = {}
+    is_published = (
+        protocol == PROTOCOL and METHODS.get(name) == "FocusVLA" and kind_of(results) == "multi-weights"
+    )
     for suite in suites:
-        published = BY_TASK.get(suite) if protocol == PROTOCOL and name in BY_SUITE else None
+        published = BY_TASK.get(suite) if is_published else None
         cells = [
             Cell(
                 _rate(results, suite=suite, task=task),
@@ -134,6 +207,7 @@ def table_by_task(results: Sequence[EpisodeResult], name: str) -> Table:
         f"Success by task, {name}, {protocol}: percent (successes/episodes, Wilson 95 %); ours / paper",
         columns,
         rows,
+        dict.fromkeys(rows, "Table 4, FocusVLA, multi-weights") if is_published else {},
     )
 
 
@@ -181,10 +255,13 @@ def _rate(results: Sequence[EpisodeResult], suite: str, task: int | None = None)
     return success_rate(chosen) if chosen else None
 
 
-def _mean(cells: Sequence[Cell]) -> Cell:
-    """All episodes together, which is the mean of the cells where these hold equally many; none if a cell is empty."""
+def _mean(cells: Sequence[Cell], printed: float | None = None) -> Cell:
+    """All episodes together, which is the mean of the cells where these hold equally many; none if a cell is empty.
+    The paper's is what it printed, if that is given."""
     published = [cell.paper_percent for cell in cells if cell.paper_percent is not None]
-    percent = _rounded(sum(published) / len(published)) if len(published) == len(cells) else None
+    percent = None
+    if len(published) == len(cells):
+        percent = _rounded(sum(published) / len(published)) if printed is None else printed
     rates = [cell.rate for cell in cells if cell.rate is not None]
     if len(rates) < len(cells) or len({rate.episodes for rate in rates}) > 1:
         return Cell(None, percent)
@@ -204,7 +281,10 @@ def render(table: Table, style: Format) -> str:
         return _csv(table)
     if style == "markdown":
         head, *body = ["| " + " | ".join(line) + " |" for line in lines]
-        return "\n".join([table.title, "", head, "|---" * len(lines[0]) + "|", *body])
+        notes = _notes(table)
+        return "\n".join(
+            [table.title, "", head, "|---" * len(lines[0]) + "|", *body, *([""] if notes else []), *notes]
+        )
     escaped = [[cell.replace("_", r"\_").replace("%", r"\%") for cell in line] for line in lines]
     head, *body = [" & ".join(line) + r" \\" for line in escaped]
     caption = table.title.replace("_", r"\_").replace("%", r"\%")
@@ -218,8 +298,17 @@ def render(table: Table, style: Format) -> str:
             *body,
             r"\hline",
             r"\end{tabular}",
+            *(f"% {note}" for note in _notes(table)),
         ]
     )
+
+
+def _notes(table: Table) -> list[str]:
+    """A sentence for each of the paper's rows, with ours beside it."""
+    names: dict[str, list[str]] = {}
+    for name, row in table.beside.items():
+        names.setdefault(row, []).append(name)
+    return [f"The paper's for {', '.join(ours)}: {row}." for row, ours in names.items()]
 
 
 def _text(cell: Cell) -> str:
@@ -249,7 +338,7 @@ def _csv(table: Table) -> str:
                 "high_percent",
                 "paper_percent",
             ),
-            *("difference_percent", "difference_low_percent", "difference_high_percent"),
+            *("difference_percent", "difference_low_percent", "difference_high_percent", "paper_row"),
         ]
     )
     for name, cells in table.rows.items():
@@ -262,7 +351,8 @@ def _csv(table: Table) -> str:
             difference = [
                 "" if value is None else round(value, 2) for value in cell.difference_percent or [None] * 3
             ]
-            writer.writerow([name, column, *ours, paper, *difference])
+            beside = "" if cell.paper_percent is None else table.beside.get(name, "")
+            writer.writerow([name, column, *ours, paper, *difference, beside])
     return text.getvalue().rstrip("\n")
 
 

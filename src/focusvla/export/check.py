@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from focusvla.data.normalization import action_normalizer, state_normalizer
 from focusvla.errors import ExportError
 from focusvla.policy import FocusVLAPolicy
 from focusvla_client import Observation
@@ -44,7 +43,7 @@ def draw_questions(policy: FocusVLAPolicy, seed: int) -> list[Question]:
 
 
 def _draw(policy: FocusVLAPolicy, rng: np.random.Generator) -> Observation:
-    normalizer = state_normalizer(policy.statistics)
+    normalizer = policy.state_normalizer
     words = [*policy.experiment.model.language.vocabulary, *_WORDS]
     return Observation(
         images={
@@ -65,7 +64,7 @@ def require_equal_answers(folder: Path, questions: Sequence[Question], policy: F
     Raises:
         ExportError: it cannot be loaded, or a difference is greater than `TOLERANCE`.
     """
-    half_range = action_normalizer(policy.statistics, policy.spec).half_range
+    half_range = policy.action_normalizer.half_range
     unit = np.where(half_range > 0, half_range, 1.0)
     differences = []
     answers = _ask(folder, [question.observations for question in questions])

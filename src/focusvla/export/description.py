@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from focusvla.data.pictures import CHROMA
 from focusvla.export.graph import BATCH, TOKENS, smallest_num_tokens
 from focusvla.model.language import PADDING_ID, UNKNOWN_ID, WordTokenizer
 from focusvla.model.prompt import PADDING_ID as PROMPT_PADDING_ID
@@ -11,13 +12,14 @@ from focusvla.policy import FocusVLAPolicy
 
 def describe_policy(policy: FocusVLAPolicy) -> dict[str, Any]:
     """Everything that someone without focusvla must know to ask the graph of `policy`."""
-    spec = policy.spec
+    spec, quality = policy.spec, policy.experiment.model.pictures.jpeg_quality
+    compressed = f", compressed as JPEG of quality {quality} and decoded again" if quality else ""
     images = [
         _array(
             f"images.{camera.name}",
             "uint8",
             (BATCH, camera.height, camera.width, 3),
-            f"RGB of camera {camera.name}, 0 to 255, oriented as spec.image_orientation says",
+            f"RGB of camera {camera.name}, 0 to 255, oriented as spec.image_orientation says{compressed}",
         )
         for camera in spec.cameras
         if camera.name in policy.cameras
@@ -39,6 +41,7 @@ def describe_policy(policy: FocusVLAPolicy) -> dict[str, Any]:
             )
         ],
         "smallest_num_tokens": smallest_num_tokens(policy),
+        "jpeg_before": {"quality": quality, "chroma": CHROMA} if quality else None,
         "spec": spec.to_dict(),
         "tokenizer": _describe_tokenizer(policy),
     }

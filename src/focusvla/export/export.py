@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 
+from focusvla.config import AS_STORED, GivenPictures
 from focusvla.data.storage import publish_folder
 from focusvla.export import run
 from focusvla.export.check import TOLERANCE, draw_questions, require_equal_answers
@@ -41,11 +42,16 @@ class Export:
 
 
 def export_policy(
-    checkpoint: Path, output: Path, format: Literal["torch", "onnx"], statistics: str | None = None
+    checkpoint: Path,
+    output: Path,
+    format: Literal["torch", "onnx"],
+    statistics: str | None = None,
+    pictures: GivenPictures = AS_STORED,
 ) -> Export:
     """Export the policy in `checkpoint` to the folder `output`, for any number of observations at once.
 
-    After training on a mixture, `statistics` names the part whose robot is to be driven.
+    After training on a mixture, `statistics` names the part whose robot is to be driven; `pictures` are steps of which
+    the checkpoint says nothing.
 
     Raises:
         ExportError: the format lacks an operator, which is named, or the exported policy answers otherwise; nothing is
@@ -58,7 +64,7 @@ def export_policy(
         require_onnx()
     folder = find_checkpoint(checkpoint)
     with publish_folder(output) as partial:
-        policy = load_policy(folder, statistics=statistics)
+        policy = load_policy(folder, statistics=statistics, pictures=pictures)
         questions = draw_questions(policy, seed=0)
         description = {"format": format, "file": _FILES[format], **describe_policy(policy)}
         _save(policy, description, partial)

@@ -1,4 +1,4 @@
-"""A whole policy as one graph of tensors: resizing, normalization, model, unnormalization.
+"""A whole policy as one graph of tensors: resizing, center crop, normalization, model, unnormalization.
 
 Notable: the graph takes the language model's plain loop, whose operators every runtime has, in place of the fused one;
 tests hold both equal. Normalization is in float64, as in `FocusVLAPolicy`.
@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from focusvla.data.normalization import Normalizer, action_normalizer, state_normalizer
+from focusvla.data.crops import crop_center
+from focusvla.data.normalization import Normalizer
 from focusvla.data.transforms import resize
 from focusvla.policy import FocusVLAPolicy
 from focusvla.types import ModelInputs
@@ -27,6 +28,7 @@ class NormalizationConstants(nn.Module):
     half_range: Tensor
     inverse_half_range: Tensor
     limit: Tensor
+    is_binary: Tensor
 
     def __init__(self, normalizer: Normalizer):
         super().__init__()
@@ -34,6 +36,8 @@ class NormalizationConstants(nn.Module):
         self.register_buffer("half_range", torch.from_numpy(normalizer.half_range))
         self.register_buffer("inverse_half_range", torch.from_numpy(normalizer.inverse_half_range))
         self.register_buffer("limit", torch.from_numpy(normalizer.limit))
+        self.register_buffer("is_binary", torch.from_numpy(normalizer.is_binary))
+        self.has_binary = bool(normalizer.is_binary.any())
 
     def normalize(self, values: Float[Tensor, "*rows dims"]) -> Float32[Tensor, "*rows dims"]:
         """Physical to normalized; equal to `Normalizer.normalize`."""
@@ -42,7 +46,10 @@ class NormalizationConstants(nn.Module):
 
     def unnormalize(self, values: Float[Tensor, "*rows dims"]) -> Float32[Tensor, "*rows dims"]:
         """Normalized to physical; equal to `Normalizer.unnormalize`."""
-        return (values.double() * self.half_range + self.center).float()
+        physical = values.double() * self.half_range + self.center
+        if self.has_binary:
+            physical = torch.where(self.is_binary, physical.sign(), physical)
+        return physical.float()
 
 
 class PolicyGraph(nn.Module):
@@ -54,8 +61,9 @@ class PolicyGraph(nn.Module):
         self.model = policy.model.requires_grad_(False)
         self.model.language_model.is_fused = False
         self.cameras = tuple(policy.cameras)
-        self.state = NormalizationConstants(state_normalizer(policy.statistics))
-        self.action = NormalizationConstants(action_normalizer(policy.statistics, policy.spec))
+        self.pictures = policy.experiment.model.pictures
+        self.state = NormalizationConstants(policy.state_normalizer)
+        self.action = NormalizationConstants(policy.action_normalizer)
 
     def forward(
         self,
@@ -64,9 +72,10 @@ class PolicyGraph(nn.Module):
         token_mask: Bool[Tensor, "batch tokens"],
         state: Float32[Tensor, "batch state"],
     ) -> Float32[Tensor, "batch chunk action"]:
-        """The next chunk of actions; `images` holds every camera's, or none if the policy is blind."""
-        size = self.model.config.vision.image_size
-        seen = [resize(images[camera], size) for camera in self.cameras]
+        """The next chunk of actions; `images` holds every camera's, after the policy's JPEG compression if it has one, or
+        none if the policy is blind."""
+        size, area = self.model.config.vision.image_size, self.pictures.center_crop_area
+        seen = [crop_center(resize(images[camera], size), area) for camera in self.cameras]
         actions = self.model(
             ModelInputs(
                 images=torch.stack(seen, dim=1) if seen else None,

@@ -1,4 +1,5 @@
-"""The exported policy beside this file, without focusvla: needs numpy, and torch or onnxruntime.
+"""The exported policy beside this file, without focusvla: needs numpy, and torch or onnxruntime. One whose `policy.json`
+names JPEG compression before the graph needs Pillow as well.
 
     policy = ExportedPolicy(Path("folder of this file"))
     actions = policy.infer({"image": image, "image2": wrist}, state, ["pick up the bowl"])
@@ -8,6 +9,7 @@
     python run.py ASKED.npz ANSWERED.npz [ASKED.npz ANSWERED.npz ...]
 """
 
+import io
 import json
 import string
 import sys
@@ -37,6 +39,10 @@ class ExportedPolicy:
         physical units; `instructions` are as many as observations.
         """
         token_ids, token_mask = self.tokenize(instructions)
+        if jpeg := self.description["jpeg_before"]:
+            images = {
+                name: np.stack([_compress(each, jpeg) for each in batch]) for name, batch in images.items()
+            }
         return self._answer(images, token_ids, token_mask, np.asarray(state, np.float32))
 
     def tokenize(self, instructions):
@@ -53,6 +59,14 @@ class ExportedPolicy:
             return self._tokenizer.encode(prompt, add_special_tokens=False).ids
         words = (word.strip(string.punctuation) for word in text.lower().split())
         return [self._words.get(word, self.description["tokenizer"]["unknown_id"]) for word in words if word]
+
+
+def _compress(image, jpeg):
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=jpeg["quality"], subsampling=jpeg["chroma"])
+    return np.array(Image.open(file))
 
 
 def _load_torch(file):

@@ -79,21 +79,22 @@ def attend_to_unprojected_values(
 
 
 def rotate_positions(
-    x: Float[Tensor, "batch heads tokens head_width"],
+    x: Float[Tensor, "batch heads tokens head_width"], precision: torch.dtype | None = None
 ) -> Float[Tensor, "batch heads tokens head_width"]:
     """VLA-Adapter's position code: channel c of token t times cos(t f), its neighbour in the pair times sin(t f).
 
     Departs from rotary embedding: the two channels of a pair (2i, 2i + 1) turn with different frequencies, f of c being
-    10000^(-2 (c mod E/2) / E), so lengths are not kept. The released weights were trained with it, and in bfloat16
-    also with angles rounded to bfloat16, which happens here as well.
+    10000^(-2 (c mod E/2) / E), so lengths are not kept. The released weights were trained with it, and with angles
+    rounded to bfloat16, which is their `precision`; without one it is that of `x`.
     """
     tokens, width = x.shape[2:]
+    precision = precision or x.dtype
     frequencies = 10000.0 ** (-torch.arange(0, width, 2, device=x.device) / width)
-    angles = torch.arange(tokens, device=x.device).to(x.dtype)[:, None] * frequencies.to(x.dtype)
+    angles = torch.arange(tokens, device=x.device).to(precision)[:, None] * frequencies.to(precision)
     angles = torch.cat([angles, angles], dim=-1)
     pairs = rearrange(x, "B H N (E pair) -> B H N E pair", pair=2)
     neighbours = torch.stack([-pairs[..., 1], pairs[..., 0]], dim=-1).flatten(-2)
-    return x * angles.cos() + neighbours * angles.sin()
+    return x * angles.cos().to(x.dtype) + neighbours * angles.sin().to(x.dtype)
 
 
 def rotary_turns(

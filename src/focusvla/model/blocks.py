@@ -219,6 +219,7 @@ class MixedBlock(PolicyBlock):
         super().__init__()
         self.num_heads = config.num_heads
         self.has_positions = config.streams == "separate"
+        self.position_precision = torch.bfloat16 if config.position_precision == "bfloat16" else None
         self.latent_norm = nn.LayerNorm(width) if config.normalize_streams else nn.Identity()
         self.query = nn.Linear(width, width)
         streams = ("self", "action_query", "vision") if config.streams == "separate" else ("shared",)
@@ -262,7 +263,7 @@ class MixedBlock(PolicyBlock):
     def _placed(
         self, x: Float[Tensor, "batch heads tokens head_width"]
     ) -> Float[Tensor, "batch heads tokens head_width"]:
-        return rotate_positions(x) if self.has_positions else x
+        return rotate_positions(x, self.position_precision) if self.has_positions else x
 
 
 class MLPBlock(PolicyBlock):

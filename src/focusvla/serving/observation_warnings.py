@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32
 
-from focusvla.data.normalization import STATE_LIMIT, Quantiles
+from focusvla.data.normalization import Quantiles
 from focusvla.model.language import WordTokenizer
 from focusvla.policy import FocusVLAPolicy
 from focusvla_client import Observation
 
-STATE_MARGIN = (STATE_LIMIT - 1) / 2
-"""How far beyond the training data's 1 % and 99 % quantiles a state may lie, as a share of the range between them: from
-there on normalization clips, and the policy no longer sees how far it is."""
+STATE_MARGIN = 0.25
+"""How far beyond the training data's 1 % and 99 % quantiles a state may lie, as a share of the range between them. There,
+or sooner, normalization clips (`TrainingConfig.state_limit`), and the policy no longer sees how far it is."""
 SMALLEST_EXCESS = 1e-3
 """In physical units: what a dimension that was constant in training may differ by."""
 _MAX_WORDS = 5

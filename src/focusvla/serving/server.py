@@ -48,7 +48,7 @@ def serve(checkpoint: Path, config: ServingConfig, on_ready: Callable[[str], Non
     """
     keys = Keys.from_environment()
     require_safe_address(config.host, keys)
-    policy = load_policy(checkpoint, config.device, config.statistics)
+    policy = load_policy(checkpoint, config.device, config.statistics, config.pictures)
     config = dataclasses.replace(config, threads=config.threads or policy.num_fitting_threads)
     torch.set_num_threads(config.threads)
     policy.prepare(config.inference)

@@ -33,6 +33,11 @@ class Start:
     `seed`."""
     seed: int = 0
     """Seeds everything drawn at reset."""
+    resets_before: int = 0
+    """Resets that drew from the same seed before this one: published loops seed a task once, not each trial."""
+    scenes_before: int = 0
+    """Scenes that such a loop had built before its first reset, where each reset builds another: all of them draw along
+    (`focusvla.simulation.libero_resets`). 0 where resets build none."""
     displacement_meters: float = 0.0
     """Each movable object that the task names is moved by up to this much along x and y each, to where it stands free
     and within reach."""

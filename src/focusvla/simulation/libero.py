@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float
 from focusvla.data.formats.known_specs import LIBERO_CAMERAS, libero_spec
 from focusvla.errors import ConfigurationError, MissingDependencyError, require_known
 from focusvla.simulation.environment import REGIONS, Start, Task
+from focusvla.simulation.libero_resets import BenchmarkResets
 from focusvla.simulation.libero_scene import LiberoScene
 from focusvla.simulation.libero_stepping import ExactStepper
 from focusvla.simulation.mesh_simplification import simplify_visual_meshes
@@ -166,6 +167,7 @@ class LiberoEnvironment:
             self._init_states = _benchmark(task.suite).get_task_init_states(task.index)
         self._environment = self._control.env
         self.scene = LiberoScene(self._environment)
+        self._resets = BenchmarkResets(self._environment, self.scene)
         self._hand = self.scene.model.body(self._environment.robots[0].robot_model.eef_name).id
         self._grip_site = self._environment.robots[0].eef_site_id
         self._fingers = np.array(self._environment.robots[0]._ref_gripper_joint_pos_indexes)
@@ -247,17 +249,14 @@ class LiberoEnvironment:
         return bool(drift < 0.01 and tilt < 0.1 and abs(position[2] - height) < 0.01)
 
     def _reset_physics(self, start: Start, seed: int) -> None:
-        self._begin(None if start.init_state is None else self._init_states[start.init_state], seed)
+        state = None if start.init_state is None else self._init_states[start.init_state]
+        self._begin(state, seed, start.resets_before, start.scenes_before)
 
-    def _begin(self, simulator_state: np.ndarray | None, seed: int) -> None:
-        state = np.random.get_state()  # noqa: NPY002 - robosuite draws from numpy's global generator
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        try:
-            with _quietly():
-                self._unplace_fixtures()
-                self._control.reset()
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
+    def _begin(
+        self, simulator_state: np.ndarray | None, seed: int, resets_before: int = 0, scenes_before: int = 0
+    ) -> None:
+        with _quietly():
+            self._resets.reset(seed, resets_before, scenes_before)
         self._stepper = ExactStepper(self._environment)
         if simulator_state is not None:
             self._control.set_state(simulator_state)
@@ -265,21 +264,6 @@ class LiberoEnvironment:
         self._environment._post_process()
         self._observed_qpos = self.scene.data.qpos.copy()
         self._observed_fingers = self._observed_qpos[self._fingers]
-
-    def _unplace_fixtures(self) -> None:
-        """Put cabinets and stoves where the scene's file has them.
-
-        A reset reads where "in the drawer" is from the model and adds the place that it draws for the cabinet; without
-        this, the place drawn by the reset before would be added as well.
-        """
-        for fixture in self._environment.fixtures_dict.values():
-            body = self.scene.model.body(fixture.root_body).id
-            element = self._environment.model.worldbody.find(f".//body[@name='{fixture.root_body}']")
-            for values, attribute, default in (
-                (self.scene.model.body_pos, "pos", "0 0 0"),
-                (self.scene.model.body_quat, "quat", "1 0 0 0"),
-            ):
-                values[body] = np.fromstring(element.get(attribute, default), sep=" ")
 
     def _displace(self, name: str, reach: float, rng: np.random.Generator) -> bool:
         """Move an object by at most `reach` along x and y to where it touches nothing that it did not lean on, and the

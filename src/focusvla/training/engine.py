@@ -125,8 +125,9 @@ class Engine:
         yield
 
     def clip(self, model: nn.Module, max_norm: float) -> Float[Tensor, ""]:
-        """Scale the gradients to a norm of at most `max_norm`, and return the norm they had."""
-        return full(nn.utils.clip_grad_norm_(model.parameters(), max_norm, foreach=True))
+        """Scale the gradients to a norm of at most `max_norm`, or leave them alone with 0; return the norm they had."""
+        # Infinity scales by exactly 1.
+        return full(nn.utils.clip_grad_norm_(model.parameters(), max_norm or math.inf, foreach=True))
 
     def sum(self, values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Over all processes."""

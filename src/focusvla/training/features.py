@@ -13,6 +13,7 @@ from jaxtyping import Float16
 
 from focusvla.config import Augmentation, TrainingConfig
 from focusvla.data.batch_order import step_generator
+from focusvla.data.crops import crop_center
 from focusvla.data.frame_cache import FrameCache
 from focusvla.data.storage import (
     create_table,
@@ -32,16 +33,15 @@ def open_features(
     """Open the features of all cached frames beside the cache, computing them first if that has not been
     done.
 
-    Copy 0 is of the frames themselves, the others of augmented ones. Of several processes that ask at once,
-    one computes and the others wait. `on_progress` is told finished and all frames.
+    Copy 0 is of the frames as the policy will see them, the others of augmented ones. Of several processes that ask at
+    once, one computes and the others wait. `on_progress` is told finished and all frames.
 
     Raises:
         StorageError: the disk is too full or the folder cannot be written.
     """
     settings = config.augmentation
-    identity = json.dumps(
-        [cache.path.name, asdict(model.config.vision), asdict(settings), config.augmented_copies, config.seed]
-    )
+    described = [asdict(each) for each in (model.config.vision, model.config.pictures, settings)]
+    identity = json.dumps([cache.path.name, *described, config.augmented_copies, config.seed])
     path = cache.path.with_name(f"features-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy")
     with explained_storage_errors(path), path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -69,7 +69,10 @@ def _encode(
         images = torch.from_numpy(np.array(cache.images[chosen])).to(model.feature_mean.device)
         generator = step_generator(config.seed, first)
         for copy in range(copies):
-            varied = augment(images, settings, generator) if copy else images
+            if copy:
+                varied = augment(images, settings, generator)
+            else:
+                varied = crop_center(images, model.config.pictures.center_crop_area)
             table[copy, chosen] = model.encode_images(varied).to(torch.float16).cpu().numpy()
         on_progress(min(first + _FRAMES_AT_ONCE, rows), rows)
     table.flush()

@@ -21,6 +21,8 @@ STD_MARGIN = 1e-3
 
 StageProgress = Callable[[str, int, int], None]
 """Called with what is being done (`decode`, `encode`), finished and all units."""
+Remark = Callable[[str], None]
+"""Called with a sentence that the user should know."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,12 @@ def open_loaders(
     cache_folder: Path,
     device: torch.device,
     on_stage: StageProgress,
+    on_remark: Remark = lambda text: None,
 ) -> Loaders:
     """Make both; decodes and encodes what has not been yet, and standardizes a frozen encoder's features in `model`.
 
     Raises:
-        DataError: the data set is damaged or too small.
+        DataError: the data set is damaged or too small, or its episodes are shorter than a chunk.
         StorageError: the cache cannot be written.
     """
     config = experiment.training
@@ -54,9 +57,12 @@ def open_loaders(
         return build_samples(
             source,
             statistics=statistics,
+            state_limit=config.state_limit,
             chunk_length=experiment.model.chunk_length,
             stride=stride,
+            last_frames=config.last_frames,
             episodes=episodes,
+            normalization=experiment.model.normalization,
         )
 
     def loader(chosen: Samples) -> BatchLoader:
@@ -68,12 +74,19 @@ def open_loaders(
             images=images,
             features=features,
             augmentation=config.augmentation,
+            center_crop_area=experiment.model.pictures.center_crop_area,
             state_noise=config.state_noise,
             device=device,
         )
 
     training, held_out = split_parts(source, config.validation_share, config.seed)
-    return Loaders(loader(samples(training)), loader(samples(held_out)) if held_out else None)
+    chosen = [samples(episodes) for episodes in (training, held_out) if episodes]
+    if num_short := sum(each.num_short_episodes for each in chosen):
+        on_remark(
+            f"{num_short} of {source.num_episodes} episodes are shorter than a chunk of {experiment.model.chunk_length} "
+            "steps and left out (last_frames='dropped')"
+        )
+    return Loaders(*map(loader, chosen), *(() if held_out else (None,)))
 
 
 def _visual_inputs(

@@ -5,28 +5,36 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from focusvla.config import TrainingConfig
+from focusvla.data.normalization import untouched_dimensions
 from focusvla.training.engine import local
-
-BETAS = (0.9, 0.95)
-"""AdamW's, for the mean of gradients and of their squares."""
+from focusvla_client import Spec
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters, weight decay on matrices only."""
-    groups = parameter_groups(model, config.weight_decay)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS, fused=True)
+    """AdamW over the trainable parameters."""
+    groups = parameter_groups(model, config)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The trainable parameters as an optimizer takes them: matrices with weight decay, everything else without."""
+def parameter_groups(model: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+    """The trainable parameters as an optimizer takes them: matrices, then everything else, with what each decays by."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    of_others = config.weight_decay if config.weight_decay_on == "all" else 0.0
     return [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": of_others},
     ]
+
+
+def action_weights(config: TrainingConfig, spec: Spec) -> Float[Tensor, " action"]:
+    """How much the error of each action dimension counts in the loss: `gripper_weight` for those of -1 and +1, else 1."""
+    weights = torch.ones(len(spec.action))
+    weights[list(untouched_dimensions(spec))] = config.gripper_weight
+    return weights
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from focusvla.config import ExperimentConfig
+from focusvla.config import ExperimentConfig, config_from_dict
 from focusvla.data.normalization import StatisticsByPart
 from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.errors import CheckpointError, ConfigurationError
@@ -33,15 +33,17 @@ def begin_run(run: Path, experiment: ExperimentConfig) -> None:
             partial.replace(file)
         remove_unfinished(run)
     try:
-        found = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
+        # Fields that it lacks were added later, and have the values by which it was trained.
+        begun = config_from_dict(ExperimentConfig, json.loads(file.read_text("utf-8")))
+        found = json.loads(json.dumps(asdict(begun)))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{file}: cannot be read ({error}). Remove {run} and start anew.") from error
     differing = [
-        f"{part}.{field}: {found.get(part, {}).get(field)!r} there, {value!r} here"
+        f"{part}.{field}: {found[part][field]!r} there, {value!r} here"
         # What it runs on may change; weights matter to a start alone, which may have failed for lack of them.
         for part in ("model", "training")
         for field, value in described[part].items()
-        if found.get(part, {}).get(field) != value
+        if found[part][field] != value
     ]
     if differing:
         raise ConfigurationError(
@@ -62,12 +64,18 @@ def require_same_data(run: Path, checkpoint: Path, spec: Spec, statistics: Stati
     differing = [
         f"ranges of {name}" for name in sorted(found.keys() | here) if found.get(name) != here.get(name)
     ]
+    if statistics_of_run.parts.keys() != statistics.parts.keys():
+        differing = [f"statistics of {_named(statistics_of_run)} there, of {_named(statistics)} here"]
     differing += spec_of_run.differences(spec)
     if differing:
         raise ConfigurationError(
             f"data: expected what run={run} was begun with, got other data ({'; '.join(differing)}). Continue it with "
             "its own, unchanged, or choose another folder."
         )
+
+
+def _named(statistics: StatisticsByPart) -> str:
+    return ", ".join(name and f"part {name!r}" for name in statistics.parts) or "all data together"
 
 
 def best_step(metrics: Iterable[dict[str, Any]], steps: Iterable[int]) -> int | None:

@@ -19,12 +19,12 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from focusvla.config import ExperimentConfig, ModelConfig
+from focusvla.config import ExperimentConfig
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.loader import BatchLoader
 from focusvla.data.mixture import statistics_by_part
 from focusvla.data.storage import explained_storage_errors
-from focusvla.errors import DataError, StoppedError
+from focusvla.errors import ConfigurationError, DataError, StoppedError
 from focusvla.model.focusvla import FocusVLA, absolute_errors
 from focusvla.model.language import build_vocabulary
 from focusvla.model.weights import load_pretrained
@@ -37,9 +37,14 @@ from focusvla.training.checkpoint import (
     save_checkpoint,
 )
 from focusvla.training.engine import Engine
-from focusvla.training.loaders import StageProgress, open_loaders
+from focusvla.training.loaders import Remark, StageProgress, open_loaders
 from focusvla.training.metrics import MetricsLog, Speed, read_metrics
-from focusvla.training.optimization import WeightAverage, build_optimizer, learning_rate
+from focusvla.training.optimization import (
+    WeightAverage,
+    action_weights,
+    build_optimizer,
+    learning_rate,
+)
 from focusvla.training.run import begin_run, best_step, require_same_data
 from focusvla.training.stopping import StopSignals
 from focusvla.training.validation import validate
@@ -69,6 +74,7 @@ def train(
     cache_folder: Path,
     on_step: Callable[[StepReport], None] = lambda report: None,
     on_stage: StageProgress = lambda stage, done, total: None,
+    on_remark: Remark = lambda text: None,
     on_checkpoint: OnCheckpoint = lambda folder: {},
 ) -> Path:
     """Train `experiment` on `source` in the folder `run`, going on from its newest checkpoint if it has one.
@@ -77,13 +83,14 @@ def train(
 
     Raises:
         DataError: the data set does not fit the model, is damaged, or gave a loss that is not finite.
-        ConfigurationError: `run` was begun with another configuration or on other data.
+        ConfigurationError: the policy would see the middle of pictures that it was trained on whole, or `run` was begun
+            with another configuration or on other data.
         CheckpointError: the newest checkpoint cannot be continued.
         StorageError: the disk is full or a folder cannot be written.
         StoppedError: SIGTERM or Ctrl-C came; the step is saved.
     """
     config = experiment.training
-    _require_fitting(experiment.model, source)
+    _require_fitting(experiment, source)
     instructions = (source.episode(index).instruction for index in range(source.num_episodes))
     experiment = with_vocabulary(experiment, instructions)
     statistics = statistics_by_part(source)
@@ -112,10 +119,13 @@ def train(
         load_pretrained(model, experiment.weights)
     model.to(engine.device)
     with engine.first_on_host():  # who decodes and encodes what the others then find
-        loaders = open_loaders(model, experiment, source, statistics, cache_folder, engine.device, on_stage)
+        loaders = open_loaders(
+            model, experiment, source, statistics, cache_folder, engine.device, on_stage, on_remark
+        )
     module = engine.prepare(model)
     average = WeightAverage(learning_parameters(model).values(), config.ema_decay)
     optimizer = build_optimizer(model, config)
+    weights = action_weights(config, source.spec).to(engine.device)
     if steps:
         restore_training(folder, model, optimizer)
     engine.start_trackers(run, asdict(experiment))
@@ -137,7 +147,7 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             model.begin_step(config.seed, step)
             loss, waited = accumulate_gradients(
-                module, batches, passes, loaders.training.num_action_steps(step), engine
+                module, batches, passes, loaders.training.num_action_steps(step), engine, weights
             )
             gradient_norm = engine.clip(model, config.max_gradient_norm)
             is_asked_to_stop = torch.full_like(loss, float(stop.received is not None))
@@ -209,12 +219,17 @@ def conclude(
 
 
 def accumulate_gradients(
-    module: nn.Module, batches: Iterator[Batch], passes: int, num_action_steps: int, engine: Engine
+    module: nn.Module,
+    batches: Iterator[Batch],
+    passes: int,
+    num_action_steps: int,
+    engine: Engine,
+    weights: Float[Tensor, " action"],
 ) -> tuple[Float[Tensor, ""], float]:
     """Add the gradients of the next `passes` batches, and of all processes', to the parameters'.
 
-    Returns this process's part of the loss, which is a mean over `num_action_steps` of the whole batch, and the seconds
-    spent waiting for data.
+    Returns this process's part of the loss, which is a mean over `num_action_steps` of the whole batch of absolute errors
+    times `weights`, and the seconds spent waiting for data.
     """
     loss, waited = torch.zeros((), device=engine.device), 0.0
     for index in range(passes):
@@ -225,7 +240,7 @@ def accumulate_gradients(
             with engine.autocast():
                 predicted = module(batch.inputs)
             errors = absolute_errors(predicted, batch.actions, batch.action_mask)
-            part = errors.sum() / (num_action_steps * errors.shape[2])
+            part = (errors * weights).sum() / (num_action_steps * errors.shape[2])
             (part * engine.num_processes).backward()
         loss += part.detach()
     return loss, waited
@@ -243,8 +258,14 @@ def _save_failed_batch(run: Path, step: int, data: BatchLoader, engine: Engine) 
     return path
 
 
-def _require_fitting(model: ModelConfig, source: EpisodeSource) -> None:
-    spec = source.spec
+def _require_fitting(experiment: ExperimentConfig, source: EpisodeSource) -> None:
+    model, spec = experiment.model, source.spec
+    acting, trained = model.pictures.center_crop_area, experiment.training.augmentation.crop_area
+    if acting != trained:  # the other way around is no `ExperimentConfig`
+        raise ConfigurationError(
+            f"augmentation.crop_area: expected {acting:g}, the model's pictures.center_crop_area, got {trained:g}. Give "
+            f"--augmentation.crop-area {acting:g}, or --model.pictures.center-crop-area 1."
+        )
     for field, expected, got in (
         ("cameras", model.num_cameras, len(spec.cameras)),
         ("state width", model.state_dim, len(spec.state)),

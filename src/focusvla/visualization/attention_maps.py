@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Float32, UInt8
 
+from focusvla.data.crops import crop_center, stretch_center
 from focusvla.errors import ConfigurationError
 from focusvla.model.taps import attending_layers, recorded_layers
 from focusvla.policy import FocusVLAPolicy
@@ -34,12 +35,27 @@ class FocusMaps:
     """In the order in which their patches follow each other."""
     weights: Float32[np.ndarray, "layers heads queries patches"]
     """Each row sums to 1, also where a mixed layer shares its attention between patches and other streams."""
+    seen_area: float = 1.0
+    """Share of each picture's area, in its middle, that the patches cover: the rest is cropped before the encoder."""
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of each camera's patches, a square."""
         side = math.isqrt(self.weights.shape[3] // len(self.cameras))
         return side, side
+
+    def seen(self, picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
+        """The part of a camera's picture that the patches cover, at the picture's size."""
+        return crop_center(torch.from_numpy(np.array(picture)[None]), self.seen_area)[0].numpy()
+
+    def seen_share(
+        self, masks: Bool[np.ndarray, "regions height width"]
+    ) -> Float32[np.ndarray, "regions height width"]:
+        """The part of masks over a camera's picture that the patches cover: how much of each pixel is marked."""
+        marked = torch.from_numpy(np.ascontiguousarray(masks, np.float32))
+        if self.seen_area != 1:
+            marked = stretch_center(marked[..., None], self.seen_area)[..., 0]
+        return marked.numpy()
 
     @property
     def kept(self) -> Bool[np.ndarray, "layers heads queries patches"]:
@@ -116,11 +132,27 @@ def look_into(policy: FocusVLAPolicy, observation: Observation) -> Look:
     shares = [layer.weight_shares.mean(dim=(1, 2)) for layer in layers if layer.weight_shares is not None]
     gates = [layer.gate.mean(dim=1) for layer in layers if layer.gate is not None]
     return Look(
-        maps=FocusMaps(tuple(policy.cameras), stacked([layer.vision_weights for layer in layers])),
+        maps=FocusMaps(
+            tuple(policy.cameras),
+            _at_patches(policy, stacked([layer.vision_weights for layer in layers])),
+            policy.experiment.model.pictures.center_crop_area,
+        ),
         contributions=stacked([layer.contributions.mean(dim=1) for layer in layers]),
         weight_shares=stacked(shares) if shares else None,
         gate=stacked(gates) if gates else None,
     )
+
+
+def _at_patches(
+    policy: FocusVLAPolicy, weights: Float32[np.ndarray, "layers heads queries patches"]
+) -> Float32[np.ndarray, "layers heads queries patches"]:
+    """Weights of the patches. A policy that is aligned as VLA-Adapter's attends to the token before them in place of the
+    last one, which no patch is meant by."""
+    if policy.experiment.model.alignment == "exact":
+        return weights
+    weights = np.concatenate([weights[..., 1:], np.zeros_like(weights[..., :1])], axis=-1)
+    total = weights.sum(axis=-1, keepdims=True)
+    return weights / np.where(total > 0, total, 1)
 
 
 def capture_focus(policy: FocusVLAPolicy, observation: Observation) -> FocusMaps:

@@ -85,6 +85,7 @@ def _focus(grids: FocusGrids) -> dict[str, Any]:
         "cameras": grids.cameras,
         "rows": grids.rows,
         "columns": grids.columns,
+        "seenSide": grids.seen_side,
         "layers": grids.layers,
         "shape": [inferences, layers, heads, patches],
         "attention": _base64(grids.attention.tobytes()),

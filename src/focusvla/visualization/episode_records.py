@@ -1,7 +1,7 @@
 """Episodes to look at: which ones, and everything that an evaluation kept of them, with where its policy looked."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,15 @@ from focusvla.errors import CheckpointError, ConfigurationError
 from focusvla.evaluation.episode_files import episode_file, read_observations, read_trajectory
 from focusvla.evaluation.episodes import PlannedEpisode
 from focusvla.evaluation.evaluate import video_name
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import EpisodeResult
-from focusvla.policy import FocusVLAPolicy, find_checkpoint, load_policy, weights_digest
+from focusvla.policy import (
+    FocusVLAPolicy,
+    find_checkpoint,
+    load_policy,
+    read_conventions,
+    weights_digest,
+)
 from focusvla.simulation.suites import suite_spec
 from focusvla.visualization.focus_grids import FocusGrids, capture_grids
 from focusvla.visualization.focus_pictures import observation_file
@@ -40,7 +47,7 @@ class DrawnEpisode:
     def start(self) -> str:
         """Equal in the episodes of all policies that began in the same state."""
         result = self.result
-        return f"{result.protocol}/{result.suite}/{result.task}/{result.trial}/{result.seed}"
+        return f"{result.protocol}-{result.protocol_revision}/{result.suite}/{result.task}/{result.trial}/{result.seed}"
 
     @property
     def spec(self) -> Spec:
@@ -106,14 +113,16 @@ def read_records(
 
     records: dict[int, EpisodeRecord] = {}
     for contents in {id(episode.contents): episode.contents for episode in chosen}.values():
-        policy: FocusVLAPolicy | str | None = None
+        policies: dict[str, FocusVLAPolicy | str] = {}
         for index, episode in enumerate(chosen):
             if episode.contents is not contents:
                 continue
             grids, reason = None, _no_observations(episode)
             if not reason:
-                policy = _own_policy(contents, device) if policy is None else policy
-                grids, reason = _capture(policy, episode, on_inference)
+                called = episode.result.policy
+                if called not in policies:
+                    policies[called] = _own_policy(contents, called, device, policies.values())
+                grids, reason = _capture(policies[called], episode, on_inference)
             trajectory = _read_trajectory(episode)
             actions, states = trajectory.get("actions"), trajectory.get("states")
             records[index] = EpisodeRecord(episode, actions, states, grids, reason)
@@ -128,14 +137,21 @@ def _no_observations(episode: DrawnEpisode) -> str:
     return ""
 
 
-def _own_policy(contents: EvaluationContents, device: str) -> FocusVLAPolicy | str:
-    """The policy that was evaluated, or a sentence that says why it is not at hand."""
-    identity, _, part = contents.episodes[0].policy.partition("-")
+def _own_policy(
+    contents: EvaluationContents, called: str, device: str, loaded: Iterable[FocusVLAPolicy | str]
+) -> FocusVLAPolicy | str:
+    """The policy that was evaluated, with the model of those `loaded` as another part's robot; or a sentence that says
+    why it is not at hand."""
+    identity = PolicyIdentity.parse(called)
     try:
         folder = find_checkpoint(Path(contents.protocol["checkpoint"]))
-        if weights_digest(folder) != identity:
+        for policy in loaded:
+            if isinstance(policy, str):
+                return policy
+            return policy.with_statistics(read_conventions(folder)[1].choose(identity.part or None))
+        if weights_digest(folder) != identity.weights:
             return "The evaluated checkpoint has changed since."
-        return load_policy(folder, device, part or None)
+        return load_policy(folder, device, identity.part or None, identity.given_pictures)
     except CheckpointError:
         return "The evaluated checkpoint is not where it was."
 

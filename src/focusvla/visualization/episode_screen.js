@@ -142,10 +142,10 @@ class Screen {
     const width = canvas.width / episode.cameras.length;
     const sums = focus.cameras.map((camera) => {
       const attention = focus.patches(focus.attention, begin, camera);
-      const left = episode.cameras.indexOf(camera) * width;
+      const place = this.seenPart(episode.cameras.indexOf(camera) * width, width);
       if (!look.hiddenCameras.has(camera)) {
-        if (look.isDimmed) this.dim(focus.patches(focus.kept, begin, camera), left, width);
-        if (look.isHeated) this.heat(attention, left, width);
+        if (look.isDimmed) this.dim(focus.patches(focus.kept, begin, camera), place);
+        if (look.isHeated) this.heat(attention, place);
       }
       return attention.reduce((sum, value) => sum + value, 0);
     });
@@ -153,18 +153,31 @@ class Screen {
     return focus.cameras.map((camera, index) => `${camera} ${Math.round(100 * sums[index] / total)} %`);
   }
 
+  /* Where on the canvas the patches of a camera lie, whose picture may be cropped before the policy sees it. */
+  seenPart(left, width) {
+    const side = this.focus.seenSide;
+    const margin = (1 - side) / 2;
+    return {
+      left: left + margin * width,
+      top: margin * this.canvas.height,
+      width: side * width,
+      height: side * this.canvas.height,
+    };
+  }
+
   /* Darken each patch by the share of those that dropped it. */
-  dim(kept, left, width) {
+  dim(kept, place) {
     const { rows, columns } = this.focus;
     const context = this.canvas.getContext("2d");
-    const [across, down] = [width / columns, this.canvas.height / rows];
+    const [across, down] = [place.width / columns, place.height / rows];
     kept.forEach((share, patch) => {
       context.fillStyle = `rgba(12, 14, 16, ${DROPPED_OPACITY * (1 - share / 255)})`;
-      context.fillRect(left + (patch % columns) * across, Math.floor(patch / columns) * down, across, down);
+      const [column, row] = [patch % columns, Math.floor(patch / columns)];
+      context.fillRect(place.left + column * across, place.top + row * down, across, down);
     });
   }
 
-  heat(attention, left, width) {
+  heat(attention, place) {
     const { rows, columns } = this.focus;
     const small = create("canvas", { width: columns, height: rows });
     const picture = new ImageData(columns, rows);
@@ -172,6 +185,6 @@ class Screen {
       picture.data.set([...heatColor(value / 255), HEAT_OPACITY * value], 4 * patch);
     });
     small.getContext("2d").putImageData(picture, 0, 0);
-    this.canvas.getContext("2d").drawImage(small, left, 0, width, this.canvas.height);
+    this.canvas.getContext("2d").drawImage(small, place.left, place.top, place.width, place.height);
   }
 }

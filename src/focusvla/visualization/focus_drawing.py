@@ -20,18 +20,18 @@ _Picture = UInt8[np.ndarray, "height width 3"]
 def draw_layers(frame: Frame, maps: FocusMaps, size: int = 128) -> _Picture:
     """Every layer's attention over each camera, the mean of its heads, and beneath it the patches that it kept.
 
-    The camera's own picture comes first, with the object outlined in yellow, the target in green and the gripper in blue
-    where they are known. A layer's colors are to one scale in all cameras.
+    What the policy sees of the camera's own picture comes first, with the object outlined in yellow, the target in green
+    and the gripper in blue where they are known. A layer's colors are to one scale in all cameras.
     """
     layers = range(len(maps.weights))
     rows: dict[str, list[_Picture]] = {}
     for camera in maps.cameras:
-        image = frame.observation.images[camera]
+        image = maps.seen(frame.observation.images[camera])
         heat = [
             draw_attention_heat(image, maps.attention_mass(camera, layer), _brightest(maps, layer), size)
             for layer in layers
         ]
-        rows[camera] = [_outlined(frame, camera, size), *heat]
+        rows[camera] = [_outlined(frame, maps, camera, size), *heat]
         if not maps.kept.all():
             kept = [draw_kept_patches(image, maps.kept_share(camera, layer), size) for layer in layers]
             rows[f"{camera}, kept"] = [enlarge(image, size), *kept]
@@ -43,7 +43,7 @@ def draw_heads(frame: Frame, maps: FocusMaps, size: int = 96) -> _Picture:
     rows: dict[str, list[_Picture]] = {}
     for layer in range(len(maps.weights)):
         for camera in maps.cameras:
-            image = frame.observation.images[camera]
+            image = maps.seen(frame.observation.images[camera])
             heads = [
                 draw_attention_heat(
                     image, maps.attention_mass(camera, layer, head), _brightest(maps, layer, head), size
@@ -58,10 +58,10 @@ def draw_moment(frame: Frame, maps: FocusMaps, size: int = 192) -> _Picture:
     """One frame of a video: each camera, what the last layer kept of it, and where its attention went."""
     rows: dict[str, list[_Picture]] = {}
     for camera in maps.cameras:
-        image = frame.observation.images[camera]
+        image = maps.seen(frame.observation.images[camera])
         kept = draw_kept_patches(image, maps.kept_share(camera, -1), size)
         heat = draw_attention_heat(image, maps.attention_mass(camera, -1), _brightest(maps, -1), size)
-        rows[camera] = [_outlined(frame, camera, size), kept, heat]
+        rows[camera] = [_outlined(frame, maps, camera, size), kept, heat]
     return sheet(rows, [f"step {frame.step}", "kept, last layer", "attention, last layer"])
 
 
@@ -91,10 +91,10 @@ def _brightest(maps: FocusMaps, layer: int, head: int | None = None) -> float:
     return max(float(maps.attention_mass(camera, layer, head).max()) for camera in maps.cameras)
 
 
-def _outlined(frame: Frame, camera: str, size: int) -> _Picture:
-    picture = enlarge(frame.observation.images[camera], size)
+def _outlined(frame: Frame, maps: FocusMaps, camera: str, size: int) -> _Picture:
+    picture = enlarge(maps.seen(frame.observation.images[camera]), size)
     if frame.regions is not None:
-        for mask, color in zip(frame.regions[camera], _OUTLINES, strict=True):
+        for mask, color in zip(maps.seen_share(frame.regions[camera]) > 0.5, _OUTLINES, strict=True):
             picture[_outline(np.asarray(Image.fromarray(mask).resize((size, size))))] = color
     return picture
 

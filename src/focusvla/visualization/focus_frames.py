@@ -17,6 +17,7 @@ from focusvla.evaluation.episode_files import (
     read_trajectory,
 )
 from focusvla.evaluation.episodes import PlannedEpisode
+from focusvla.evaluation.presentation import PresentedEnvironment, environment_of
 from focusvla.evaluation.protocol import Protocol, protocol
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.policy import FocusVLAPolicy
@@ -43,6 +44,8 @@ class Frame:
     """The conventions of the observation."""
     regions: Regions | None
     """Where the task's object, its target and the gripper are; None where no simulator tells."""
+    suite: str = ""
+    """Of the episode; empty where it is of none."""
 
 
 def frames_of_data(source: EpisodeSource, index: int, step: int | None, every: int) -> Iterator[Frame]:
@@ -90,7 +93,8 @@ def frames_of_results(results: Path, with_regions: bool) -> Iterator[Frame]:
         for index, step in enumerate(steps):
             seen = {camera: frames[index] for camera, frames in images.items()}
             observation = Observation(seen, states[index], result.instruction)
-            yield Frame(planned.name, step, observation, spec, next(regions) if regions else None)
+            found = next(regions) if regions else None
+            yield Frame(planned.name, step, observation, spec, found, result.suite)
 
 
 def frames_of_simulation(
@@ -110,8 +114,7 @@ def frames_of_simulation(
         )
     for planned in episodes:
         max_steps = rules.max_steps_of(planned.suite)
-        environment = only_environment(planned.suite, planned.task, policy.spec.cameras[0].height)
-        policy.spec.require_equal(environment.spec, "the policy", "the environment")
+        environment = environment_of(rules, planned.suite, planned.task, policy.spec)
         playing = episode(
             environment,
             policy.cameras,
@@ -122,7 +125,7 @@ def frames_of_simulation(
         observation, step = next(playing), 0
         while True:
             regions = _regions(environment, environment.snapshot())
-            yield Frame(planned.name, step, observation, environment.spec, regions)
+            yield Frame(planned.name, step, observation, environment.spec, regions, planned.suite)
             try:
                 observation = playing.send(policy.infer(observation))
             except StopIteration:
@@ -175,10 +178,12 @@ def _recorded_regions(
             "--no-regions, or evaluate again."
         )
     environment = only_environment(planned.suite, planned.task, size)
-    environment.reset(protocol(result.protocol).start(planned.suite, planned.trial))  # places its fixtures
+    rules = protocol(result.protocol, result.protocol_revision)
+    environment.reset(rules.start(planned.suite, planned.trial))  # which places fixtures
     for step in steps:
         yield _regions(environment, snapshots[step])
 
 
 def _regions(environment: SimulatedEnvironment, snapshot: np.ndarray) -> Regions | None:
-    return environment.replay_regions(snapshot) if isinstance(environment, LiberoEnvironment) else None
+    knows = isinstance(environment, LiberoEnvironment | PresentedEnvironment)
+    return environment.replay_regions(snapshot) if knows else None

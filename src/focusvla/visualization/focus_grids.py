@@ -29,6 +29,8 @@ class FocusGrids:
     rows: int
     columns: int
     """Of each camera's patches."""
+    seen_side: float
+    """Share of each side of a picture, in its middle, that the patches cover."""
     layers: tuple[int, ...]
     """Numbers of the layers that are here, from 1 on."""
     attention: UInt8[np.ndarray, "inferences layers heads patches"]
@@ -67,6 +69,7 @@ def capture_grids(
         cameras=first.cameras,
         rows=rows,
         columns=columns,
+        seen_side=first.seen_area**0.5,
         layers=tuple(layer + 1 for layer in layers),
         attention=np.stack([_quantize(values, values.max(axis=-1, keepdims=True)) for values in attention]),
         kept=np.stack([_quantize(values, np.ones(1)) for values in kept]),

@@ -30,7 +30,7 @@ class RegionShares:
     retained: Float[np.ndarray, "layers regions"]
     """Share of a region's pixels that lie in kept patches; NaN of a region that no camera sees."""
     chance: Float[np.ndarray, " regions"]
-    """Share of all cameras' pixels: what attention and kept patches would have on it if they did not choose."""
+    """Share of all pixels that the policy sees: what attention and kept patches would have on it without choosing."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ def region_shares(maps: FocusMaps, regions: Regions) -> RegionShares:
     One camera of two patches, the first weighing 0.8 and alone kept, half of it showing the object and the other none of
     it: attention 0.4, kept 0.5, retained 1, chance 0.25.
     """
-    covered = np.concatenate([patch_coverage(regions[camera], maps.grid) for camera in maps.cameras], axis=1)
+    covered = np.concatenate(
+        [patch_coverage(maps.seen_share(regions[camera]), maps.grid) for camera in maps.cameras], axis=1
+    )
     weights = maps.weights.mean(axis=(1, 2))
     kept = maps.kept.mean(axis=(1, 2))
     with np.errstate(invalid="ignore"):
@@ -106,9 +108,10 @@ def region_shares(maps: FocusMaps, regions: Regions) -> RegionShares:
 
 
 def patch_coverage(
-    masks: Bool[np.ndarray, "regions height width"], grid: tuple[int, int]
+    masks: Bool[np.ndarray, "regions height width"] | Float[np.ndarray, "regions height width"],
+    grid: tuple[int, int],
 ) -> Float[np.ndarray, "regions patches"]:
-    """Share of each patch's pixels that are marked, patches row by row."""
+    """Share of each patch's pixels that are marked, wholly or by a share, patches row by row."""
     pixels = torch.from_numpy(np.ascontiguousarray(masks, np.float32))
     return F.adaptive_avg_pool2d(pixels, grid).flatten(1).numpy()
 

@@ -1,5 +1,6 @@
 """Pictures of a policy's focus along the first trial of each task, from what an evaluation saved of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,8 +81,11 @@ def observation_file(contents: EvaluationContents, episode: EpisodeResult) -> Pa
     return episode_file(contents.evaluation.results, "observations", PlannedEpisode.of(episode))
 
 
-def draw_focus(policy: FocusVLAPolicy, contents: EvaluationContents, max_episodes: int) -> list[FocusEpisode]:
-    """Where `policy` looks in the first episodes whose observations the evaluation saved, at most one a task.
+def draw_focus(
+    policy_in: Callable[[str], FocusVLAPolicy], contents: EvaluationContents, max_episodes: int
+) -> list[FocusEpisode]:
+    """Where a policy, given by suite as the robot there, looks in the first episodes whose observations the evaluation
+    saved, at most one a task.
 
     Raises:
         DataError: a file of observations is damaged or lacks a camera.
@@ -92,6 +96,7 @@ def draw_focus(policy: FocusVLAPolicy, contents: EvaluationContents, max_episode
         path = observation_file(contents, episode)
         if episode.trial != 0 or not path.is_file() or len(episodes) == max_episodes:
             continue
+        policy = policy_in(episode.suite)
         images, states = read_observations(path, policy.cameras)
         moments = []
         for name, index in choose_moments(len(states)):
@@ -109,12 +114,13 @@ def draw_focus(policy: FocusVLAPolicy, contents: EvaluationContents, max_episode
 def _draw_cameras(maps: FocusMaps, images: dict[str, np.ndarray]) -> tuple[CameraPictures, ...]:
     masses = {camera: maps.attention_mass(camera, LAYER) for camera in maps.cameras}
     brightest = max(float(mass.max()) for mass in masses.values())
+    seen = {camera: maps.seen(images[camera]) for camera in maps.cameras}
     return tuple(
         CameraPictures(
             camera=camera,
-            image=image_uri(enlarge(images[camera], 256)),
-            kept=image_uri(draw_kept_patches(images[camera], maps.kept_share(camera, LAYER))),
-            attention=image_uri(draw_attention_heat(images[camera], masses[camera], brightest)),
+            image=image_uri(enlarge(seen[camera], 256)),
+            kept=image_uri(draw_kept_patches(seen[camera], maps.kept_share(camera, LAYER))),
+            attention=image_uri(draw_attention_heat(seen[camera], masses[camera], brightest)),
             kept_share=float(maps.kept_share(camera, LAYER).mean()),
             attention_share=float(masses[camera].sum()),
         )

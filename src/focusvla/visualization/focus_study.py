@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,14 @@ def study_focus(
     output: Path,
     *,
     about: Mapping[str, Any],
+    in_suites: Mapping[str, Mapping[str, FocusVLAPolicy]] = MappingProxyType({}),
     with_pictures: bool = True,
     on_episode: Callable[[str], None] = lambda episode: None,
 ) -> str:
     """Let every policy look at every frame, write `output` and return its tables as Markdown.
 
-    `about` goes into `focus.json`. `on_episode` is called with each that is done.
+    `in_suites` has the same policies by suite, each as the robot there. `about` goes into `focus.json`. `on_episode` is
+    called with each that is done.
 
     Raises:
         StorageError: `output` exists, or cannot be written.
@@ -70,7 +73,7 @@ def study_focus(
             shown: list[Frame] = []
             looks: dict[str, list[Look]] = {name: [] for name in policies}
             for frame in moments:
-                for name, policy in policies.items():
+                for name, policy in in_suites.get(frame.suite, policies).items():
                     policy.spec.require_equal(frame.spec, f"policy {name!r}", f"what was seen in {episode}")
                     look = look_into(policy, frame.observation)
                     looks[name].append(look)

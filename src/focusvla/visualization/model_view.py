@@ -18,6 +18,7 @@ from torch import Tensor
 
 from focusvla.config import ExperimentConfig, VisionConfig
 from focusvla.data.batch_order import step_generator
+from focusvla.data.crops import crop_center
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.frame_cache import open_frame_cache, sampled_steps
 from focusvla.data.inspection.problems import Problem
@@ -93,6 +94,11 @@ class ModelView:
         return self.experiment.model.vision.image_size
 
     @property
+    def picture_steps(self) -> str:
+        """What the policy does to pictures in evaluation, such as `jpeg95-crop0.9`; empty for nothing."""
+        return str(self.experiment.model.pictures)
+
+    @property
     def picture_difference(self) -> float | None:
         """Mean over all pictures; None without any."""
         found = [camera.difference for moment in self.moments for camera in moment.cameras]
@@ -146,7 +152,8 @@ def view_data(
             selected, Path(folder), stride=stride, size=experiment.model.vision.image_size
         )
         stored = [torch.from_numpy(np.array(cache.images[row : row + 1])) for row in rows]
-    normalize = state_normalizer(statistics).normalize
+    limit, normalization = experiment.training.state_limit, experiment.model.normalization
+    normalize = state_normalizer(statistics, limit, normalization).normalize
     return ModelView(
         experiment,
         differences,
@@ -195,7 +202,15 @@ def find_view_problems(view: ModelView) -> list[Problem]:
             )
         )
     pictures, state = view.picture_difference, view.state_difference
-    if pictures:
+    if pictures and view.picture_steps:
+        problems.append(
+            Problem(
+                "note",
+                f"the policy's own picture steps ({view.picture_steps}) change {pictures:.2f} of 255 in the mean",
+                "They repeat what its training pictures had gone through. Leave them if it was trained on such.",
+            )
+        )
+    elif pictures:
         problems.append(
             Problem(
                 "warning" if pictures > VISIBLE_DIFFERENCE else "note",
@@ -257,7 +272,8 @@ def _view_cameras(
     model, training = experiment.model, experiment.training
     num_varied = NUM_VARIED if model.needs_images else min(NUM_VARIED, training.augmented_copies)
     assert seen.images is not None
-    plain, evaluated = (encoder_pixels(images, model.vision)[0] for images in (stored, seen.images.cpu()))
+    middle = crop_center(stored, model.pictures.center_crop_area)
+    plain, evaluated = (encoder_pixels(images, model.vision)[0] for images in (middle, seen.images.cpu()))
     varied = [
         encoder_pixels(
             augment(stored, training.augmentation, step_generator(training.seed, draw)), model.vision

@@ -8,7 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from focusvla.policy import find_checkpoint, load_policy, read_experiment, weights_digest
+from focusvla.config import AS_STORED
+from focusvla.config.suites import clean_suite
+from focusvla.evaluation.identity import PolicyIdentity
+from focusvla.evaluation.parts import choose_parts
+from focusvla.evaluation.results import EpisodeResult
+from focusvla.policy import (
+    FocusVLAPolicy,
+    find_checkpoint,
+    load_policy,
+    read_conventions,
+    read_experiment,
+    weights_digest,
+)
 from focusvla.versions import versions
 from focusvla.visualization.episode_browser import browser_contents
 from focusvla.visualization.episode_records import Progress, choose_episodes, drawn_episodes, read_records
@@ -123,10 +135,19 @@ def _draw_focus(
     if not observed:
         return Focus(absent="No evaluation here saved what its policy saw.")
     digest = weights_digest(checkpoint)
-    own = [contents for contents in observed if contents.episodes[0].policy.partition("-")[0] == digest]
+    own = [contents for contents in observed if _called(contents.episodes[0]).weights == digest]
     source = (own or observed)[0]
-    part = source.episodes[0].policy.partition("-")[2] if own else ""  # of a mixture, as it was evaluated
-    policy = load_policy(checkpoint, device, part or None)
+    _, statistics = read_conventions(checkpoint)
+    if own:  # of a mixture, as it was evaluated
+        parts = {clean_suite(episode.suite): _called(episode).part for episode in source.episodes}
+    else:
+        parts = choose_parts(statistics.parts, list(dict.fromkeys(each.suite for each in source.episodes)))
+    given = _called(source.episodes[0]).given_pictures if own else AS_STORED
+    policy = load_policy(checkpoint, device, next(iter(parts.values()), None) or None, given)
+
+    def policy_in(suite: str) -> FocusVLAPolicy:
+        return policy.with_statistics(statistics.choose(parts.get(clean_suite(suite)) or None))
+
     model = policy.experiment.model
     return Focus(
         source=source.name,
@@ -134,8 +155,12 @@ def _draw_focus(
         checkpoint=checkpoint,
         num_kept=model.policy_head.num_kept_patches,
         num_patches=model.num_patches,
-        episodes=tuple(draw_focus(policy, source, max_episodes)),
+        episodes=tuple(draw_focus(policy_in, source, max_episodes)),
     )
+
+
+def _called(episode: EpisodeResult) -> PolicyIdentity:
+    return PolicyIdentity.parse(episode.policy)
 
 
 def _commands(

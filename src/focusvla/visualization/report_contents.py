@@ -12,7 +12,9 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from focusvla.config.suites import clean_suite
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import (
     EpisodeResult,
     SuccessRate,
@@ -124,6 +126,9 @@ class EvaluationContents:
             trials,
         ]
         values += ["--actions-per-inference", first.actions_per_inference]
+        parts = {clean_suite(each.suite): PolicyIdentity.parse(each.policy).part for each in self.episodes}
+        named = [f"{suite}={part}" for suite, part in parts.items() if part]
+        values += ["--statistics", *named] if named else []
         return _command("evaluate", values)
 
 
@@ -362,7 +367,8 @@ def _command(name: str, words: Sequence[object]) -> str:
 
 def _conditions(contents: EvaluationContents) -> set[tuple[Any, ...]]:
     return {
-        (e.suite, e.task, e.trial, e.seed, e.actions_per_inference, e.protocol) for e in contents.episodes
+        (e.suite, e.task, e.trial, e.seed, e.actions_per_inference, e.protocol, e.protocol_revision)
+        for e in contents.episodes
     }
 
 

@@ -108,7 +108,7 @@ def _log_episode(rerun: Any, recording: Any, record: EpisodeRecord) -> None:
             at(index * result.actions_per_inference)
             for camera in grids.cameras:
                 for name, picture in _overlays(grids, index, camera).items():
-                    recording.log([*root, camera, name], _png(rerun, picture, size))
+                    recording.log([*root, camera, name], _png(rerun, picture, size, grids.seen_side))
     for vector, names, values in (
         ("action", spec.action, record.actions),
         ("state", spec.state, record.states),
@@ -143,10 +143,15 @@ def _to_bytes(colors: Float[np.ndarray, "rows columns 4"]) -> UInt8[np.ndarray, 
     return np.round(255 * colors).astype(np.uint8)
 
 
-def _png(rerun: Any, picture: UInt8[np.ndarray, "rows columns 4"], size: tuple[int, int]) -> Any:
-    """The picture enlarged to (height, width), patches staying squares."""
+def _png(
+    rerun: Any, picture: UInt8[np.ndarray, "rows columns 4"], size: tuple[int, int], seen_side: float
+) -> Any:
+    """The picture over the middle `seen_side` of (height, width), nothing around it, patches staying squares."""
     buffer = io.BytesIO()
-    enlarged = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    inner = [round(seen_side * length) for length in size]
+    enlarged = Image.new("RGBA", (size[1], size[0]))
+    patches = Image.fromarray(picture).resize((inner[1], inner[0]), Image.Resampling.NEAREST)
+    enlarged.paste(patches, ((size[1] - inner[1]) // 2, (size[0] - inner[0]) // 2))
     enlarged.save(buffer, "png")
     return rerun.EncodedImage(contents=buffer.getvalue(), media_type="image/png", draw_order=1.0)
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -213,18 +214,12 @@ def prismatic_folder(tmp_path: Path) -> Path:
     return tmp_path / "prism"
 
 
-def weights_of(sources: dict[str, Path], *names: str) -> WeightsConfig:
-    return replace(WeightsConfig(), **{name: str(sources[name]) for name in names})
-
-
-BACKBONES = ("dinov2", "siglip", "language")
-
-
 def test_published_backbones_and_prismatic_leave_nothing_frozen_at_random(model, folders, prismatic_folder):
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     for parameter in frozen:
         torch.nn.init.constant_(parameter, float("nan"))
-    load_pretrained(model, weights_of(folders | {"prismatic": prismatic_folder}, *BACKBONES, "prismatic"))
+    named: dict[str, Any] = {name: str(folder) for name, folder in folders.items()}
+    load_pretrained(model, WeightsConfig(**named, prismatic=str(prismatic_folder)))
     assert all(parameter.isfinite().all() for parameter in frozen)
     held = prismatic(has_encoders=False)["model"]["projector"]["projector.0.weight"]
     assert torch.equal(model.state_dict()["projector.fc1.base_layer.weight"], held)
@@ -246,7 +241,10 @@ def test_layers_that_neither_learn_nor_were_loaded_are_refused_unless_that_is_as
     experiment = with_policy_head(paper_tiny(), **head)
     language = replace(experiment.model.language, vocabulary=("lift", "push"))
     model = FocusVLA(replace(experiment.model, language=language))
-    weights = weights_of(folders | {"prismatic": prismatic_folder}, *given.split())
+    sources: dict[str, Any] = {n: str(folder) for n, folder in folders.items()} | {
+        "prismatic": str(prismatic_folder)
+    }
+    weights = WeightsConfig(**{name: sources[name] for name in given.split()})
     with pytest.raises(
         ConfigurationError, match=f"weights: expected .*{refused}.* set weights.random_frozen"
     ):
@@ -267,7 +265,8 @@ def test_a_frozen_encoder_without_adapters_is_refused_as_well_and_what_learns_is
     frozen = FocusVLA(replace(CONFIG, adapters=AdapterConfig()))
     with pytest.raises(ConfigurationError, match=r"nothing for vision_encoder \([\d,]+ parameters\), which"):
         load_pretrained(frozen, WeightsConfig())
-    load_pretrained(frozen, weights_of(folders, *BACKBONES))
+    named: dict[str, Any] = {name: str(folder) for name, folder in folders.items()}
+    load_pretrained(frozen, WeightsConfig(**named))
     all_learn = replace(CONFIG, adapters=AdapterConfig(), vision=replace(CONFIG.vision, trainable=True))
     load_pretrained(FocusVLA(all_learn), WeightsConfig())
     load_pretrained(FocusVLA(tiny().model), WeightsConfig())  # its encoder is random by its name

@@ -11,63 +11,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from focusvla.config import AdapterConfig, ModelConfig
+from focusvla.config import AdapterConfig
 from focusvla.errors import CheckpointError, ConfigurationError
-from focusvla.model.weights import load_vla_adapter_head, load_vla_adapter_run
-from focusvla.presets import baseline_mixed, paper_tiny, with_policy_head
+from focusvla.model.focusvla import FocusVLA
+from focusvla.model.weights import (
+    load_tokenizer,
+    load_vla_adapter_head,
+    load_vla_adapter_run,
+    vla_adapter_config,
+)
+from focusvla.presets import baseline_mixed
 from published_weights import filled, merged_vla_adapter, vla_adapter_head
+from vla_adapter_reference import head_actions
+from vla_adapter_runs import LETTERS, toy_sizes, write_toy_run
 
 NUM_LAYERS, WIDTH, NUM_HEADS, ACTION_DIM = 2, 16, 4, 3
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
-
-
-def reference_head(weights: dict[str, np.ndarray], variant: str, x, action_queries, vision, proprioception):
-    """The head in float64 numpy, one sample, straight from the specification."""
-
-    def linear(name, rows):
-        return rows @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-
-    def norm(name, rows):
-        centered = rows - rows.mean(axis=-1, keepdims=True)
-        scaled = centered / np.sqrt((centered**2).mean(axis=-1, keepdims=True) + 1e-5)
-        return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
-
-    def turned(rows):
-        if variant == "base":
-            return rows
-        channels = np.arange(head_width)
-        frequency = 10000.0 ** (-2 * (channels % (head_width // 2)) / head_width)
-        angle = np.arange(len(rows))[:, None] * frequency
-        other = np.empty_like(rows)
-        other[:, 0::2], other[:, 1::2] = -rows[:, 1::2], rows[:, 0::2]
-        return rows * np.cos(angle) + other * np.sin(angle)
-
-    head_width = WIDTH // NUM_HEADS
-    names = {"base": ["k_proj"] * 3, "pro": ["k_self", "k_adapter", "k_task"]}[variant]
-    latent = np.maximum(linear("fc1", norm("layer_norm1", x)), 0)
-    for layer in range(NUM_LAYERS):
-        block = f"mlp_resnet_blocks.{layer}"
-        streams = [latent, np.concatenate([action_queries[layer + 1], proprioception]), vision[layer + 1]]
-        queries = linear(f"{block}.q_proj", latent)
-        keys = [linear(f"{block}.{name}", rows) for name, rows in zip(names, streams, strict=True)]
-        values = [
-            linear(f"{block}.{name.replace('k_', 'v_')}", rows)
-            for name, rows in zip(names, streams, strict=True)
-        ]
-        outputs = []
-        for head in range(NUM_HEADS):
-            part = slice(head * head_width, (head + 1) * head_width)
-            scores = [turned(queries[:, part]) @ turned(key[:, part]).T for key in keys]
-            scores[2] = scores[2] * np.tanh(weights[f"{block}.gating_factor"])
-            attention = softmax(np.concatenate(scores, axis=1) / np.sqrt(head_width))
-            outputs.append(attention @ np.concatenate([value[:, part] for value in values]))
-        mixed = linear(f"{block}.o_proj", np.concatenate(outputs, axis=1))
-        latent = np.maximum(linear(f"{block}.ffn.1", norm(f"{block}.ffn.0", mixed + latent)), 0)
-    return linear("fc2", norm("layer_norm2", latent))
 
 
 @pytest.mark.parametrize("variant", ["base", "pro"])
@@ -82,7 +40,8 @@ def test_a_released_head_computes_what_the_specification_says(variant, prefix):
     assert actions.shape == (2, 5, ACTION_DIM)
     exact = {name: tensor.numpy().astype(np.float64) for name, tensor in weights.items()}
     for sample in range(2):
-        expected = reference_head(exact, variant, *(x[sample].numpy().astype(np.float64) for x in inputs))
+        x, queries, vision, asked = (each[sample].numpy().astype(np.float64) for each in inputs)
+        expected = head_actions(exact, variant, NUM_HEADS, x, queries, vision, asked)
         np.testing.assert_allclose(actions[sample].detach(), expected, atol=1e-5)
 
 
@@ -133,33 +92,18 @@ def test_an_unknown_variant_is_named_with_the_nearest():
 
 
 @pytest.fixture
-def config() -> ModelConfig:
-    toy = with_policy_head(
-        paper_tiny(), attention="mixed", positions="none", gate="scalar", num_kept_patches=32, values="vlm"
-    ).model
-    return replace(toy, adapters=AdapterConfig())
+def run(tmp_path: Path) -> Path:
+    return write_toy_run(tmp_path / "run", "base")
 
 
-@pytest.fixture
-def run(tmp_path: Path, config: ModelConfig) -> Path:
-    """A run folder with the real names and random weights."""
-    vocabulary_size = config.language.vocabulary_size or 2
-    save_file(filled(merged_vla_adapter(config, vocabulary_size)), tmp_path / "model.safetensors")
-    width = config.language.hidden_size
-    head = filled(vla_adapter_head("base", config.language.num_layers, width, config.action_dim))
-    torch.save({f"module.model.{n}": t for n, t in head.items()}, tmp_path / "action_head--checkpoint.pt")
-    projector = {"fc1": (width, config.state_dim), "fc2": (width, width)}
-    shapes = {f"module.{n}.weight": s for n, s in projector.items()} | {
-        f"module.{n}.bias": (width,) for n in projector
-    }
-    torch.save(filled(shapes), tmp_path / "proprio_projector--checkpoint.pt")
-    return tmp_path
+def load(run: Path) -> FocusVLA:
+    return load_vla_adapter_run(run, vla_adapter_config(run))
 
 
-def test_a_run_folder_becomes_a_whole_model_aligned_as_it_was_trained(run, config, make_inputs):
-    model = load_vla_adapter_run(run, config, "base")
-    assert model.config.alignment == "vla_adapter"
-    merged = filled(merged_vla_adapter(config, 2))
+def test_a_run_folder_becomes_a_whole_model_aligned_as_it_was_trained(run, make_inputs):
+    model = load(run)
+    model.tokenizer = load_tokenizer(run)
+    merged = filled(merged_vla_adapter(toy_sizes(), len(LETTERS)))
     assert torch.equal(model.action_queries, merged["action_queries.weight"])
     loaded = model.state_dict()
     for ours, theirs in {
@@ -170,7 +114,6 @@ def test_a_run_folder_becomes_a_whole_model_aligned_as_it_was_trained(run, confi
     }.items():
         assert torch.equal(loaded[ours], merged[theirs]), ours
     inputs = make_inputs(model, "lift the cup", "push")
-    assert model(inputs).isfinite().all()
 
     states: list[torch.Tensor] = []
     model.get_submodule("policy_head.blocks.0").register_forward_pre_hook(
@@ -178,7 +121,7 @@ def test_a_run_folder_becomes_a_whole_model_aligned_as_it_was_trained(run, confi
     )
     read: list[Any] = []
     model.language_model.register_forward_hook(lambda module, args, output: read.append(output))
-    model(inputs)
+    assert model(inputs).isfinite().all()
     (after_layers,) = read
     action_queries, patches = states
     assert torch.equal(
@@ -186,13 +129,12 @@ def test_a_run_folder_becomes_a_whole_model_aligned_as_it_was_trained(run, confi
     )  # the token before the patches, and not the last patch
     last_text = 32 + 1 + inputs.token_mask.sum(dim=1) - 2
     for sample, first in enumerate(last_text.tolist()):
-        assert torch.equal(action_queries[sample, :8], after_layers[0][sample, first : first + 8])
+        assert torch.equal(action_queries[sample, :6], after_layers[0][sample, first : first + 6])
 
 
 def test_the_full_key_list_fits_the_full_model():
-    from focusvla.model.focusvla import FocusVLA
     from focusvla.model.weights.files import require_matching
-    from focusvla.model.weights.vla_adapter import _backbone_parts
+    from focusvla.model.weights.vla_adapter_run import _backbone_parts
 
     config = replace(baseline_mixed().model, adapters=AdapterConfig())
     with torch.device("meta"):
@@ -208,29 +150,25 @@ def test_the_full_key_list_fits_the_full_model():
     require_matching({n: t for n, t in expected.items() if n.startswith(pretrained)}, found, "full size")
 
 
-def test_a_run_with_something_wrong_is_refused_whole(run, config):
-    (run / "action_head--other.pt").write_bytes(b"")
-    with pytest.raises(
-        CheckpointError, match=r"expected one file action_head--\*\.pt, got action_head--checkpoint"
-    ):
-        load_vla_adapter_run(run, config, "base")
-    (run / "action_head--other.pt").unlink()
+def test_a_run_with_something_wrong_is_refused_whole(run):
     merged = run / "model.safetensors"
     whole = merged.read_bytes()
     merged.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match="expected a whole safetensors file"):
-        load_vla_adapter_run(run, config, "base")
-    tensors = filled(merged_vla_adapter(config, 2))
+        load(run)
+    tensors = filled(merged_vla_adapter(toy_sizes(), len(LETTERS)))
     save_file(tensors | {"depth_head.weight": torch.zeros(1)}, merged)
     with pytest.raises(CheckpointError, match=r"got also depth_head\.weight"):
-        load_vla_adapter_run(run, config, "base")
+        load(run)
+    config = vla_adapter_config(run)
     del tensors["action_queries.weight"]
     save_file(tensors, merged)
     with pytest.raises(CheckpointError, match="missing: action_queries"):
-        load_vla_adapter_run(run, config, "base")
-    save_file(filled(merged_vla_adapter(config, 2)), merged)
+        load_vla_adapter_run(run, config)
+    save_file(filled(merged_vla_adapter(toy_sizes(), len(LETTERS))), merged)
+    separate = replace(config, policy_head=replace(config.policy_head, streams="separate"))
     with pytest.raises(CheckpointError, match=r"missing: .*policy_head\.blocks\.0\.keys\.self"):
-        load_vla_adapter_run(run, config, "pro")
+        load_vla_adapter_run(run, separate)
 
 
 class Code:
@@ -243,8 +181,8 @@ class Code:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_pickle_with_code_in_it_is_refused_and_the_code_not_run(run, config, tmp_path):
+def test_a_pickle_with_code_in_it_is_refused_and_the_code_not_run(run, tmp_path):
     torch.save({"module.model.fc1.weight": Code(tmp_path / "was-run")}, run / "action_head--checkpoint.pt")
     with pytest.raises(CheckpointError, match=r"expected a file of tensors alone.*Nothing in it was run"):
-        load_vla_adapter_run(run, config, "base")
+        load(run)
     assert not (tmp_path / "was-run").exists()

@@ -29,7 +29,7 @@ from focusvla.data.formats.lerobot_layout import camera_key
 from focusvla.data.formats.opening import read_spec
 from focusvla.errors import ConfigurationError, require_known
 from focusvla.presets import fitted, preset
-from focusvla.training.optimization import BETAS, learning_rate
+from focusvla.training.optimization import learning_rate
 from focusvla.training.trainer import with_vocabulary
 from focusvla_client import Spec
 
@@ -84,13 +84,15 @@ class FocusVLAConfig(PreTrainedConfig):
 
     @property
     def training(self) -> TrainingConfig:
-        """How the policy learns, as far as LeRobot's training asks."""
+        """How the policy learns, as far as LeRobot's training asks; pictures are varied by LeRobot's own transforms."""
         given = _given(
             learning_rate=self.optimizer_lr,
             weight_decay=self.optimizer_weight_decay,
             warmup_steps=self.scheduler_warmup_steps,
             state_noise=self.state_noise,
         )
+        if self.experiment is None:  # what is trained here sees no crops
+            given["augmentation"] = dataclasses.replace(self._base.training.augmentation, crop_area=1.0)
         return dataclasses.replace(self._base.training, **given)
 
     @property
@@ -118,7 +120,7 @@ class FocusVLAConfig(PreTrainedConfig):
         training = self.training
         return AdamWConfig(
             lr=training.learning_rate,
-            betas=BETAS,
+            betas=training.betas,
             weight_decay=training.weight_decay,
             grad_clip_norm=training.max_gradient_norm,
         )
@@ -147,9 +149,12 @@ class FocusVLAConfig(PreTrainedConfig):
             require_known(f"policy.{name}", choice, get_args(get_type_hints(PolicyHeadConfig)[name]))
         choices |= _given(num_kept_patches=self.num_kept_patches)
         head = dataclasses.replace(sized.model.policy_head, **choices)
+        pictures = sized.model.pictures
+        if self.experiment is None:
+            pictures = dataclasses.replace(pictures, center_crop_area=1.0)
         chosen = dataclasses.replace(
             sized,
-            model=dataclasses.replace(sized.model, policy_head=head),
+            model=dataclasses.replace(sized.model, policy_head=head, pictures=pictures),
             training=self.training,
             weights=sized.weights if self.weights == WeightsConfig() else self.weights,
         )

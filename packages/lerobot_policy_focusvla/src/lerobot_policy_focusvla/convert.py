@@ -46,6 +46,11 @@ def to_lerobot(checkpoint: Positional[Path], output: Positional[Path], statistic
     spec, by_part = read_conventions(folder)
     chosen = by_part.choose(statistics)
     experiment = read_experiment(folder)
+    if experiment.model.normalization != "exact":
+        raise CheckpointError(
+            f"{folder}: expected a policy with normalization='exact', got {experiment.model.normalization!r}, which this "
+            "plugin does not know. Evaluate it with `focusvla evaluate`."
+        )
     config = FocusVLAConfig(
         spec=spec,
         experiment=experiment,

@@ -18,11 +18,12 @@ from lerobot.policies.pretrained import PreTrainedPolicy
 from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor
 
+from focusvla.data.crops import crop_center
 from focusvla.data.formats.known_specs import KNOWN_SPECS
 from focusvla.data.formats.lerobot_layout import SPEC_PATH, camera_key
 from focusvla.data.formats.lerobot_metadata import choose_spec
 from focusvla.data.formats.lerobot_reader import LeRobotSource
-from focusvla.data.transforms import resize
+from focusvla.data.pictures import prepare_pictures
 from focusvla.errors import ConfigurationError
 from focusvla.model.focusvla import FocusVLA, absolute_errors
 from focusvla.model.language import WordTokenizer
@@ -30,7 +31,7 @@ from focusvla.model.prompt import PromptTokenizer
 from focusvla.model.weights import load_pretrained
 from focusvla.policy import load_weights, read_tokenizer
 from focusvla.training.loaders import STD_MARGIN
-from focusvla.training.optimization import parameter_groups
+from focusvla.training.optimization import action_weights, parameter_groups
 from focusvla.types import ModelInputs
 from focusvla_client import Camera, Spec
 from lerobot_policy_focusvla.configuration_focusvla import FocusVLAConfig
@@ -130,15 +131,15 @@ class FocusVLAPolicy(PreTrainedPolicy):
             self.model.tokenizer.tokenizer.save(str(save_directory / "tokenizer.json"))
 
     def get_optim_params(self) -> list[dict[str, Any]]:
-        """The parameters that learn, matrices with weight decay, the others without."""
-        return parameter_groups(self, self.config.training.weight_decay)
+        """The parameters that learn, matrices and the others, with what each decays by."""
+        return parameter_groups(self, self.config.training)
 
     def reset(self) -> None:
         """Forget the actions that have not been played."""
         self._actions: deque[Tensor] = deque()
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
-        """The mean absolute error of normalized actions inside their episodes, and the same number to log.
+        """The mean weighted absolute error of normalized actions inside their episodes, and the same number to log.
 
         Raises:
             ConfigurationError: a camera or the instructions are missing, or an image has another shape.
@@ -151,7 +152,8 @@ class FocusVLAPolicy(PreTrainedPolicy):
             inputs = replace(inputs, state=inputs.state + noise * torch.randn_like(inputs.state))
         actions, is_inside = batch[ACTION], ~batch[f"{ACTION}_is_pad"]
         errors = absolute_errors(self.model(inputs), actions, is_inside)
-        loss = errors.sum() / (is_inside.sum() * errors.shape[2])
+        weights = action_weights(self.config.training, self.spec).to(errors.device)
+        loss = (errors * weights).sum() / (is_inside.sum() * errors.shape[2])
         return loss, {"l1_loss": loss.item()}
 
     @torch.no_grad()
@@ -185,12 +187,13 @@ class FocusVLAPolicy(PreTrainedPolicy):
         images = None
         if self.model.vision_encoder is not None:
             images = torch.stack([self._images(batch, camera) for camera in self.spec.cameras], dim=1)
+            images = crop_center(images, self.model.config.pictures.center_crop_area)
         return ModelInputs(
             images=images, features=None, token_ids=token_ids, token_mask=token_mask, state=batch[OBS_STATE]
         )
 
     def _images(self, batch: dict[str, Any], camera: Camera) -> Tensor:
-        """One camera's images (batch, size, size, 3) as focusvla's data and policies resize them."""
+        """One camera's images (batch, size, size, 3) as focusvla's policies prepare them."""
         key = camera_key(camera)
         images = batch.get(key)
         if images is None or images.shape[1:] != (3, camera.height, camera.width):
@@ -200,7 +203,8 @@ class FocusVLAPolicy(PreTrainedPolicy):
                 f"{got}. Have the environment draw that size: --env.observation_height and --env.observation_width."
             )
         pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-        return resize(pixels, self.model.config.vision.image_size)
+        config = self.model.config
+        return prepare_pictures(pixels, config.vision.image_size, config.pictures)
 
     @torch.no_grad()
     def _standardize(self, images: Tensor) -> None:

@@ -114,6 +114,13 @@ class _FocusVLAStep(ProcessorStep):
 class FocusVLANormalizerStep(_FocusVLAStep):
     """Physical units to what the model works in, for states and, in training, actions."""
 
+    state_limit: float = 1.5
+    """Where states are clipped; steps that were saved without it had this one."""
+
+    def get_config(self) -> dict[str, Any]:
+        """What `__init__` takes again."""
+        return super().get_config() | {"state_limit": self.state_limit}
+
     def __call__(self, transition: dict[Any, Any]) -> dict[Any, Any]:
         """A new transition.
 
@@ -129,7 +136,8 @@ class FocusVLANormalizerStep(_FocusVLAStep):
                 f"{OBS_STATE}: expected the robot's state, got {', '.join(observation) or 'nothing'}. "
                 "Use an environment that shows it (--env.obs_type=pixels_agent_pos)."
             )
-        observation[OBS_STATE] = _applied(state_normalizer(statistics).normalize, observation[OBS_STATE])
+        normalize = state_normalizer(statistics, self.state_limit).normalize
+        observation[OBS_STATE] = _applied(normalize, observation[OBS_STATE])
         changed[TransitionKey.OBSERVATION] = observation
         if (action := transition.get(TransitionKey.ACTION)) is not None:
             changed[TransitionKey.ACTION] = _applied(
@@ -173,7 +181,7 @@ def make_focusvla_pre_post_processors(
     before = [
         RenameObservationsProcessorStep(rename_map={}),
         AddBatchDimensionProcessorStep(),
-        FocusVLANormalizerStep(config.spec, statistics),
+        FocusVLANormalizerStep(config.spec, statistics, config.training.state_limit),
         NormalizerProcessorStep(features={**config.input_features, **config.output_features}, **unchanged),
         DeviceProcessorStep(device=config.device),
     ]

@@ -22,11 +22,21 @@ def read_safetensors(path: Path) -> StateDict:
     Raises:
         CheckpointError: it is missing, truncated or damaged.
     """
-    if not path.is_dir():
-        return _read_one(path)
-    index = path / "model.safetensors.index.json"
+    tensors: StateDict = {}
+    for file in safetensors_files(path) if path.is_dir() else [path]:
+        tensors |= _read_one(file)
+    return tensors
+
+
+def safetensors_files(folder: Path) -> list[Path]:
+    """The files of a folder's weights, in the order of their names: one, or those that its index names.
+
+    Raises:
+        CheckpointError: the index is damaged, or names files elsewhere.
+    """
+    index = folder / "model.safetensors.index.json"
     if not index.is_file():
-        return _read_one(path / "model.safetensors")
+        return [folder / "model.safetensors"]
     try:
         names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError) as error:
@@ -37,10 +47,7 @@ def read_safetensors(path: Path) -> StateDict:
         raise CheckpointError(
             f"{index}: expected names of files beside it, got {', '.join(names)}. Do not use it."
         )
-    tensors: StateDict = {}
-    for name in names:
-        tensors |= _read_one(path / name)
-    return tensors
+    return [folder / name for name in names]
 
 
 def _read_one(path: Path) -> StateDict:
@@ -52,14 +59,15 @@ def _read_one(path: Path) -> StateDict:
         ) from error
 
 
-def read_pickled_tensors(path: Path) -> dict:
-    """What a `.pt` file holds, if it is tensors, containers and numbers; code in it is never run.
+def read_pickled_tensors(path: Path, *, mapped: bool = False) -> dict:
+    """What a `.pt` file holds, if it is tensors, containers and numbers; code in it is never run. If `mapped`, tensors
+    stay in the file until they are looked at.
 
     Raises:
         CheckpointError: it is missing, damaged, or wants to run code.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(

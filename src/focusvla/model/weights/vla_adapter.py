@@ -1,33 +1,22 @@
-"""Released VLA-Adapter policies: the head, and whole run folders.
+"""The policy head of released VLA-Adapter policies. Its sizes are read from the shapes of its weights."""
 
-Its head's constants are read from the shapes of its weights, so heads of any size load.
-"""
-
-import dataclasses
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from focusvla.config import AdapterConfig, ModelConfig, PolicyHeadConfig
+from focusvla.config import PolicyHeadConfig
 from focusvla.errors import CheckpointError, require_known
 from focusvla.model.blocks import MixedBlock
-from focusvla.model.focusvla import FocusVLA
 from focusvla.model.policy_head import ConstantLatent
-from focusvla.model.weights.backbones import language_part, vision_part_from_timm
-from focusvla.model.weights.files import (
-    StateDict,
-    load_parts,
-    read_pickled_tensors,
-    read_safetensors,
-    renamed,
-    require_matching,
-)
+from focusvla.model.weights.files import StateDict, renamed, require_matching
 
+NUM_HEADS = 8
+"""Of every released head; shapes do not tell it."""
 Variant = Literal["base", "pro"]
 _STREAMS: dict[str, Literal["shared", "separate"]] = {"base": "shared", "pro": "separate"}
 _OUTER = {"layer_norm1": "latent.norm", "fc1": "latent.linear", "layer_norm2": "norm", "fc2": "output"}
@@ -81,7 +70,7 @@ class VLAAdapterHead(nn.Module):
 
 
 def load_vla_adapter_head(
-    state_dict: Mapping[str, Tensor], variant: Variant, num_heads: int = 8
+    state_dict: Mapping[str, Tensor], variant: Variant, num_heads: int = NUM_HEADS
 ) -> VLAAdapterHead:
     """The head of a released policy, from its state dict with or without the prefixes `module.` and `model.`.
 
@@ -92,29 +81,68 @@ def load_vla_adapter_head(
         CheckpointError: keys are missing or unexpected, or of a wrong shape; they are listed.
     """
     require_known("variant", variant, _STREAMS)
-    tensors = {
-        name.removeprefix("module.").removeprefix("model."): torch.as_tensor(values)
-        for name, values in state_dict.items()
-    }
-    for name in ("fc1.weight", "fc2.weight"):
-        if name not in tensors or tensors[name].ndim != 2:
-            raise CheckpointError(
-                f"state_dict: expected the matrix {name!r} of a VLA-Adapter head, got {', '.join(sorted(tensors)[:5])}. "
-                "Give the file action_head--*.pt."
-            )
-    num_layers = 1 + max((int(m[1]) for name in tensors if (m := _BLOCK.fullmatch(name))), default=-1)
-    width, input_width = tensors["fc1.weight"].shape
+    tensors = without_prefixes(state_dict)
+    sizes = head_sizes(tensors)
+    width = sizes.width
     if num_heads < 1 or width % num_heads:
         raise CheckpointError(f"num_heads: expected a divisor of the head's width {width}, got {num_heads}.")
     config = PolicyHeadConfig(
         num_heads=num_heads, attention="mixed", streams=_STREAMS[variant], gate="scalar", num_kept_patches=1
     )
     with torch.device("meta"):
-        head = VLAAdapterHead(config, num_layers, width, input_width, len(tensors["fc2.weight"]))
-    mapped = renamed(tensors, _our_name)
+        head = VLAAdapterHead(config, sizes.num_layers, width, sizes.input_width, sizes.action_dim)
+    mapped = head_part(tensors)
     require_matching(head.state_dict(), mapped, f"VLA-Adapter head, variant {variant!r}")
     head.load_state_dict(mapped, assign=True)
     return head
+
+
+def without_prefixes(state_dict: Mapping[str, Tensor]) -> StateDict:
+    """A state dict without the prefixes `module.` and `model.`, which training on several devices and the wrapper of the
+    head have left."""
+    return {
+        name.removeprefix("module.").removeprefix("model."): torch.as_tensor(values)
+        for name, values in state_dict.items()
+    }
+
+
+@dataclass(frozen=True)
+class HeadSizes:
+    """What the shapes of a head's weights tell."""
+
+    num_layers: int
+    width: int
+    input_width: int
+    action_dim: int
+    streams: Literal["shared", "separate"]
+    """`separate` of the Pro variant."""
+
+
+def head_sizes(tensors: StateDict) -> HeadSizes:
+    """The sizes of a head from its tensors, whose names have no prefixes.
+
+    Raises:
+        CheckpointError: they are not those of a head.
+    """
+    for name in ("fc1.weight", "fc2.weight"):
+        if name not in tensors or tensors[name].ndim != 2:
+            raise CheckpointError(
+                f"state_dict: expected the matrix {name!r} of a VLA-Adapter head, got {', '.join(sorted(tensors)[:5])}. "
+                "Give the file action_head--*.pt."
+            )
+    width, input_width = tensors["fc1.weight"].shape
+    return HeadSizes(
+        num_layers=1 + max((int(m[1]) for name in tensors if (m := _BLOCK.fullmatch(name))), default=-1),
+        width=width,
+        input_width=input_width,
+        action_dim=len(tensors["fc2.weight"]),
+        streams="separate" if any(".k_self." in name for name in tensors) else "shared",
+    )
+
+
+def head_part(tensors: StateDict) -> StateDict:
+    """A head's tensors under the names that they have in our policy head."""
+    return renamed(tensors, _our_name)
 
 
 def _our_name(name: str) -> str | None:
@@ -128,93 +156,3 @@ def _our_name(name: str) -> str | None:
         return f"blocks.{number}.gate"
     stem, _, kind = inner.rpartition(".")
     return f"blocks.{number}.{_INNER.get(stem, stem)}.{kind}"
-
-
-def load_vla_adapter_run(folder: Path, config: ModelConfig, variant: Variant) -> FocusVLA:
-    """A whole policy from a released run folder: merged weights, head and proprioception network.
-
-    `config` gives the sizes (that of the presets `baseline_mixed` or `baseline_mixed_separate`); its alignment becomes
-    `vla_adapter`, its latent zeros, and it needs no adapters.
-
-    Raises:
-        CheckpointError: a file is missing, damaged or of another model; the keys are listed.
-    """
-    require_known("variant", variant, _STREAMS)
-    head = dataclasses.replace(
-        config.policy_head,
-        attention="mixed",
-        streams=_STREAMS[variant],
-        gate="scalar",
-        latent="zeros",
-        values="vlm",
-    )
-    config = dataclasses.replace(
-        config,
-        policy_head=head,
-        alignment="vla_adapter",
-        adapters=AdapterConfig(),
-        num_tokens_before_vision=1,
-    )
-    merged = read_safetensors(folder)
-    action_head = read_pickled_tensors(_only_file(folder, "action_head--*.pt"))
-    proprioception = read_pickled_tensors(_only_file(folder, "proprio_projector--*.pt"))
-    model = FocusVLA(config)
-    head_tensors = {
-        name.removeprefix("module.").removeprefix("model."): tensor for name, tensor in action_head.items()
-    }
-    proprioception = {name.removeprefix("module."): tensor for name, tensor in proprioception.items()}
-    load_parts(
-        model,
-        _backbone_parts(merged, config)
-        | {
-            "policy_head": renamed(head_tensors, _our_name)
-            | renamed(
-                proprioception,
-                lambda name: "proprioception." + name.replace("fc1.", "0.").replace("fc2.", "2."),
-            ),
-        },
-        folder,
-    )
-    return model
-
-
-def _backbone_parts(merged: StateDict, config: ModelConfig) -> dict[str, StateDict]:
-    """The merged file's tensors by the parts of our model they belong to; what is left over is an error later."""
-    prefixes = {
-        "vision_encoder.dinov2": "vision_backbone.featurizer.",
-        "vision_encoder.siglip": "vision_backbone.fused_featurizer.",
-        "projector": "projector.",
-        "language_model.body": "language_model.",
-        "action_queries": "action_queries.",
-    }
-    parts: dict[str, StateDict] = {part: {} for part in prefixes}
-    parts["unknown"] = {}
-    for name, tensor in merged.items():
-        part = next((p for p, prefix in prefixes.items() if name.startswith(prefix)), "unknown")
-        parts[part][name.removeprefix(prefixes.get(part, ""))] = tensor
-    if parts["unknown"]:
-        raise CheckpointError(
-            f"merged weights: expected those of VLA-Adapter, got also {', '.join(sorted(parts['unknown'])[:5])}."
-        )
-    num_patches = config.vision.patches_per_camera
-    return {
-        "vision_encoder.dinov2": vision_part_from_timm(
-            parts["vision_encoder.dinov2"], config.vision.dinov2.num_layers, num_patches
-        ),
-        "vision_encoder.siglip": vision_part_from_timm(
-            parts["vision_encoder.siglip"], config.vision.siglip.num_layers, num_patches
-        ),
-        "projector": parts["projector"],
-        "language_model.body": language_part(parts["language_model.body"]),
-        "action_queries": {"": parts["action_queries"]["weight"]} if parts["action_queries"] else {},
-    }
-
-
-def _only_file(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        raise CheckpointError(
-            f"{folder}: expected one file {pattern}, got {', '.join(path.name for path in found) or 'none'}. "
-            "Keep the one of the step you want."
-        )
-    return found[0]
