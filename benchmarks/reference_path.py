@@ -43,13 +43,17 @@ class ReferencePath:
 
         Raises:
             ConfigurationError: its encoder is not DINOv2 and SigLIP, its adapters are not merged, or its policy does not
-                attend to the language model's or the encoder's states.
+                attend to the language model's or the encoder's states, or not by three attentions that ask alike.
         """
         encoder, config = model.vision_encoder, model.config
         if not isinstance(encoder, DinoSiglipEncoder) or config.language.loop != "transformers":
             raise ConfigurationError("reference path: expected DINOv2 and SigLIP with transformers' loop.")
         if config.adapters.rank or config.policy_head.attention == "mlp" or model.vggt is not None:
             raise ConfigurationError("reference path: expected merged adapters, and a policy that attends.")
+        if config.policy_head.cascade != "parallel" or config.policy_head.selection == "action_queries":
+            raise ConfigurationError(
+                "reference path: expected a parallel cascade, and patches chosen by the latent."
+            )
         self.model = model
         self.encoder = encoder
         like = model.action_queries

@@ -137,7 +137,7 @@ def test_action_queries_keep_one_set_of_patches_for_all_heads_and_steps_and_prop
 
 @pytest.mark.parametrize("positions", ["none", "rotary"])
 def test_under_autocast_the_choice_of_action_queries_takes_no_gradient_from_anyone(positions):
-    """Autocast keeps the weights that it has cast: first cast without a gradient, they would have none later."""
+    """Older versions' autocast keeps the weights that it has cast: first cast without a gradient, they had none later."""
     block = build_block(selection="action_queries", positions=positions)
     with torch.autocast("cpu", torch.bfloat16):
         output = block(*streams())

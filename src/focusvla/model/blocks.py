@@ -199,7 +199,8 @@ class CascadedBlock(PolicyBlock):
         elif num_kept >= scores.shape[-1]:
             weights = scores.softmax(dim=-1)
         else:
-            # After the latent's own scores: autocast keeps each weight as it was first cast, here without a gradient.
+            # After the latent's own scores: autocast of older versions keeps a weight as it was first cast, which under
+            # `no_grad` is without a gradient.
             with torch.no_grad():
                 asked = self._heads(self.query(action_queries[:, :-1]), turns)  # without proprioception
                 kept = select_attended_patches(score(asked), num_kept)
