@@ -75,5 +75,5 @@ def require_no_random_frozen(model: FocusVLA, filled: Set[str]) -> None:
         flags = "; ".join(f"{_MENDED_BY[part]} for {part}" for part in random)
         raise ConfigurationError(
             f"weights: expected something to load into every layer that does not learn, got nothing for {listed}, which "
-            f"would stay random for the whole training. Give {flags}; or, in a test, set weights.random_frozen."
+            f"would stay random for the whole training. Give {flags}; or, in a test, --weights.random-frozen."
         )
