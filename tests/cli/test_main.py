@@ -41,7 +41,7 @@ def data_set(arm_source, tmp_path):
         (("train", "paper", "--data", "d", "--output", "o", "--weights.siglip", ""), "siglip and language together"),
         (("train", "mini", "--data", "d", "--output", "o", "--batch-size", "0"), "batch_size: expected a positive"),
         (("evaluate", "--checkpoint", "nowhere", "--output", "o"), "Train one with `focusvla train`"),
-        (("evaluate", "--checkpoint", "x", "--output", "o", "--actions-per-inference", "0"), "actions_per_inference"),
+        (("evaluate", "--checkpoint", "x", "--output", "o", "--actions-per-inference", "-1"), "actions_per_inference"),
         (("report", "--output", "o.html", "--results", "nowhere"), "nowhere"),
         (("serve", "nowhere"), "Train one with `focusvla train`"),
         (("serve", "nowhere", "--host", "0.0.0.0"), "a key is needed and none is set. Set FOCUSVLA_API_KEY"),

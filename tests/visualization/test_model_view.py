@@ -20,7 +20,13 @@ from focusvla.model.vision import build_vision_encoder
 from focusvla.policy import FocusVLAPolicy
 from focusvla.presets import fitted, preset
 from focusvla.simulation.libero import libero_spec
-from focusvla.visualization.model_view import encoder_pixels, find_view_problems, view_data, weightless_policy
+from focusvla.visualization.model_view import (
+    ModelView,
+    encoder_pixels,
+    find_view_problems,
+    view_data,
+    weightless_policy,
+)
 from focusvla_client import Camera
 from focusvla_client.spec import IMAGE_UPRIGHT
 
@@ -194,11 +200,18 @@ def test_pixels_are_those_that_reach_the_encoder_s_networks(encoder):
 
 
 def test_a_policy_s_own_picture_steps_are_shown_and_no_warning(source, experiment):
-    cropping = replace(experiment.model, pictures=PictureConfig(center_crop_area=0.9))
-    view = view_data(source, replace(experiment, model=cropping), episodes=[0])
-    camera = view.moments[0].cameras[0]
-    expected = crop_center(torch.from_numpy(camera.training.copy())[None], 0.9)[0]
-    np.testing.assert_array_equal(camera.evaluation, expected)
-    (problem,) = find_view_problems(view)
+    def view(**steps) -> ModelView:
+        stepping = replace(experiment.model, pictures=PictureConfig(**steps))
+        return view_data(source, replace(experiment, model=stepping), episodes=[0])
+
+    whole, cropped, compressed = (
+        view(**steps) for steps in ({}, {"center_crop_area": 0.9}, {"jpeg_quality": 5})
+    )
+    camera = cropped.moments[0].cameras[0]
+    stored = torch.from_numpy(whole.moments[0].cameras[0].training.copy())
+    np.testing.assert_array_equal(camera.evaluation, crop_center(stored, 0.9))
+    np.testing.assert_array_equal(camera.training, camera.evaluation)  # as validation sees it
+    assert find_view_problems(cropped) == []
+    (problem,) = find_view_problems(compressed)
     assert problem.severity == "note"
-    assert problem.finding.startswith("the policy's own picture steps (crop0.9) change ")
+    assert problem.finding.startswith("the policy's own picture steps (jpeg5) change ")

@@ -177,7 +177,7 @@ def test_the_page_says_what_was_run(save_page):
     assert r"focusvla demonstrate \ --output" in text
     assert r"--tasks 3 \ --episodes-per-task 5 \ --seed 77 focusvla train mini" in text
     assert r"--protocol libero_wide \ --tasks 3 \ --trials 10 \ --actions-per-inference 8" in text
-    assert "OpenVLA's and VLA-Adapter's run_libero_eval.py" in text
+    assert "VLA-Adapter's run_libero_eval.py" in text
     assert "seeds 1000000 to 1000009" in text
     assert "Training of mini; Training of mini blind torch 9.8.7 commit not there" in text
     assert "5 7 71.4 %" in page.text("demonstrations")

@@ -33,7 +33,7 @@ def diagnose(
 
     Args:
         checkpoint: Folder of a checkpoint, or of a training run, whose newest is taken.
-        data: What it was trained on; of a mixture a part, or all if joint.
+        data: Its training data; of a mixture a part, or all if joint.
         output: Folder of the episodes to play.
         config: Which episodes, under all controls if none are named.
     """

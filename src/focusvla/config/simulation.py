@@ -108,8 +108,8 @@ class EvaluationConfig:
     tasks: tuple[int, ...] = ()
     """Numbers of the tasks in each suite; none given means all."""
     protocol: str = "libero_openvla"
-    """`libero_openvla` (the one of published scores), `libero_openpi`, `libero_lerobot` or `libero_vla_eval` (as others
-    mean it), `libero_wide` (what a task names is displaced by up to 8 cm), or `aloha_gym`."""
+    """`libero_openvla` (of published scores), `libero_openpi`, `libero_lerobot`, `libero_vla_eval`,
+    `libero_wide` (objects displaced) or `aloha_gym`."""
     trials: int = 0
     """Episodes per task, from start 0 on; 0 means the protocol's number."""
     robustness: bool = False

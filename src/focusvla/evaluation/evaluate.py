@@ -33,7 +33,7 @@ from focusvla.evaluation.episode_files import Kept, episode_file, read_trajector
 from focusvla.evaluation.episodes import PlannedEpisode, PlayedEpisode, PolicyTraits, Setting
 from focusvla.evaluation.parts import identity_in_suite
 from focusvla.evaluation.policies import GPU_BATCH, SILENCED, PolicySource
-from focusvla.evaluation.protocol import Protocol, protocol
+from focusvla.evaluation.protocol import PROTOCOLS, Protocol, protocol
 from focusvla.evaluation.results import VISION_BLIND, EpisodeResult, ResultsFile, worth_drawing
 from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
 from focusvla.simulation.suites import suite_spec, suite_task
@@ -324,8 +324,10 @@ def require_same_rules(folder: Path, described: dict[str, Any]) -> None:
 
 def _complete(described: dict[str, Any]) -> dict[str, Any]:
     """A protocol's values with those that had no field when they were written."""
-    rules = protocol(described["name"], described.get("revision", 1))
-    return json.loads(json.dumps(rules.to_dict() | described))
+    known = {}
+    if described.get("name") in PROTOCOLS:
+        known = protocol(described["name"], described.get("revision", 1)).to_dict()
+    return json.loads(json.dumps(known | described))
 
 
 @contextmanager
