@@ -108,8 +108,7 @@ class EvaluationConfig:
     tasks: tuple[int, ...] = ()
     """Numbers of the tasks in each suite; none given means all."""
     protocol: str = "libero_openvla"
-    """`libero_openvla` (of published scores), `libero_openpi`, `libero_lerobot`, `libero_vla_eval`,
-    `libero_wide` (objects displaced) or `aloha_gym`."""
+    """`libero_openvla` (published), `libero_openpi`, `libero_lerobot`, `libero_vla_eval`, `libero_wide`, `aloha_gym`."""
     trials: int = 0
     """Episodes per task, from start 0 on; 0 means the protocol's number."""
     robustness: bool = False
