@@ -147,14 +147,27 @@ def restore_training(folder: Path, model: FocusVLA, optimizer: torch.optim.Optim
     parameters = learning_parameters(model)
     expected = {f"{kind}.{name}": p for kind in ("weight", *_MOMENTS) for name, p in parameters.items()}
     _require_same(path, tensors, expected)
-    step = checkpoint_step(folder)
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            assign(parameter, tensors[f"weight.{name}"])
-            moments = {moment: torch.zeros_like(parameter) for moment in _MOMENTS}
-            for moment, held in moments.items():
-                assign(held, tensors[f"{moment}.{name}"])
-            optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
+    fill_training(parameters, optimizer, tensors, checkpoint_step(folder))
+
+
+@torch.no_grad()
+def fill_training(
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    tensors: Mapping[str, Tensor],
+    step: int,
+) -> None:
+    """Copy what `training_tensors` names into parameters and the optimizer's state after `step` steps."""
+    names = {parameter: name for name, parameter in parameters.items()}
+    learning = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    state = optimizer.state_dict()
+    for place, parameter in enumerate(learning):
+        assign(parameter, tensors[f"weight.{names[parameter]}"])
+        moments = {moment: torch.zeros_like(parameter) for moment in _MOMENTS}
+        for moment, held in moments.items():
+            assign(held, tensors[f"{moment}.{names[parameter]}"])
+        state["state"][place] = {"step": torch.tensor(float(step)), **moments}
+    optimizer.load_state_dict(state)  # which knows on which device its kernels want the step
 
 
 def remove_superseded(run: Path, num_kept: int, best: int | None) -> None:
