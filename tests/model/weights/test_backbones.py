@@ -245,9 +245,7 @@ def test_layers_that_neither_learn_nor_were_loaded_are_refused_unless_that_is_as
         "prismatic": str(prismatic_folder)
     }
     weights = WeightsConfig(**{name: sources[name] for name in given.split()})
-    with pytest.raises(
-        ConfigurationError, match=f"weights: expected .*{refused}.* --weights.random-frozen"
-    ):
+    with pytest.raises(ConfigurationError, match=f"weights: expected .*{refused}.* --weights.random-frozen"):
         load_pretrained(model, weights)
     load_pretrained(model, replace(weights, random_frozen=True))
 
