@@ -69,7 +69,8 @@ def play(
         played.states.append(asked.observation.state)
         asked = player.proceed(actions[asked.inference * chunk :][:chunk])
     assert not asked.result.error
-    played.fixtures = fixture_places(only_environment(suite, task, rules.drawn_size or size)._environment)
+    environment: Any = only_environment(suite, task, rules.drawn_size or size)  # as it was left
+    played.fixtures = fixture_places(environment._environment)
     played.success, played.steps = asked.result.success, asked.result.steps
     return played
 
@@ -97,7 +98,8 @@ def solving_actions(suite: str, task: int, start: Start) -> np.ndarray:
         def on_action(self, environment, action):
             self.actions.append(action)
 
-    environment, kept = only_environment(suite, task, 64), Actions()
+    environment: Any = only_environment(suite, task, 64)
+    kept = Actions()
     expert = ScriptedExpert(environment)
     played = rollout(environment, expert, start, max_steps=600, actions_per_inference=1, observers=[kept])
     assert played.success
