@@ -76,68 +76,64 @@ class Protocol:
 _LIBERO = {name: suite for name, suite in SUITES.items() if name.startswith("libero_")}
 _MAX_STEPS = {name: suite.policy_steps for name, suite in _LIBERO.items()}
 
+_OPENVLA = Protocol(
+    name="libero_openvla",
+    revision=2,
+    source="OpenVLA's, OpenVLA-OFT's and VLA-Adapter's run_libero_eval.py: 10 settle steps, 50 init states a task, "
+    "env.seed(0) once a task, 8 actions of a chunk",
+    max_steps=_MAX_STEPS,
+    settle_steps=10,
+    trials_per_task=50,
+    environment_seed=0,
+    seeding="each_task",
+    scenes_before=1,
+)
+
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol(
-            name="libero_openvla",
-            revision=2,
-            source="OpenVLA's, OpenVLA-OFT's and VLA-Adapter's run_libero_eval.py: 10 settle steps, 50 init states a "
-            "task, env.seed(0) once a task, 8 actions of a chunk",
-            max_steps=_MAX_STEPS,
-            settle_steps=10,
-            trials_per_task=50,
-            environment_seed=0,
-            seeding="each_task",
-            scenes_before=1,
-        ),
-        Protocol(
+        _OPENVLA,
+        replace(
+            _OPENVLA,
             name="libero_openpi",
+            revision=1,
             source="openpi's examples/libero/main.py: env.seed(7) once a task, 5 actions of a chunk, pictures drawn at "
             "256 pixels and sent at 224",
-            max_steps=_MAX_STEPS,
-            settle_steps=10,
-            trials_per_task=50,
             environment_seed=7,
-            seeding="each_task",
-            scenes_before=1,
             actions_per_inference=5,
             drawn_size=256,
             sent_size=224,
         ),
-        Protocol(
+        replace(
+            _OPENVLA,
             name="libero_lerobot",
+            revision=1,
             source="lerobot 0.4.4, envs/libero.py and lerobot_eval with as many environments as episodes: seed 1000 plus "
             "the trial at each reset, 280 steps for libero_spatial",
             max_steps=_MAX_STEPS | {"libero_spatial": 280},
-            settle_steps=10,
-            trials_per_task=50,
             environment_seed=1000,
             seeding="each_trial",
             scenes_before=2,
             actions_per_inference=0,
             drawn_size=256,
         ),
-        Protocol(
+        replace(
+            _OPENVLA,
             name="libero_vla_eval",
+            revision=1,
             source="vla-eval 0.8.0, its LIBERO benchmark, not sharded: env.seed(7) once a task, pictures of 256 pixels",
-            max_steps=_MAX_STEPS,
-            settle_steps=10,
-            trials_per_task=50,
             environment_seed=7,
-            seeding="each_task",
-            scenes_before=1,
             drawn_size=256,
             gripper="binarized",
         ),
-        Protocol(
+        replace(
+            _OPENVLA,
             name="libero_wide",
+            revision=1,
             source="this project: libero_openvla with what the task names displaced, so that a policy must look",
-            max_steps=_MAX_STEPS,
-            settle_steps=10,
-            trials_per_task=50,
             environment_seed=1_000_000,
             seeding="each_trial",
+            scenes_before=0,
             displacement_meters={name: suite.displacement_meters for name, suite in _LIBERO.items()},
         ),
         Protocol(
@@ -147,16 +143,13 @@ PROTOCOLS = {
             settle_steps=0,
             trials_per_task=50,
             environment_seed=2_000_000,
-            seeding="each_trial",
             uses_init_states=False,
         ),
     )
 }
 
 _EARLIER = {
-    ("libero_openvla", 1): replace(
-        PROTOCOLS["libero_openvla"], revision=1, seeding="each_trial_alike", scenes_before=0
-    ),
+    ("libero_openvla", 1): replace(_OPENVLA, revision=1, seeding="each_trial_alike", scenes_before=0),
 }
 """Rules that a name had before: fixtures stood alike in all 50 trials of a task."""
 
