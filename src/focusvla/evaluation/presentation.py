@@ -32,8 +32,8 @@ def environment_of(rules: Protocol, suite: str, task: int, policy: Spec) -> Simu
 
 
 class PresentedEnvironment:
-    """LIBERO, its pictures resized by Pillow's bilinear filter as openpi's client does, and then to the policy's size by
-    its Lanczos filter."""
+    """LIBERO, its pictures resized by Pillow's bilinear filter as openpi's client does, and then to the policy's size as
+    in training."""
 
     def __init__(self, environment: Any, spec: Spec, rules: Protocol):
         """Present `environment` by `rules`, with the cameras' sizes of `spec`."""
@@ -70,8 +70,11 @@ class PresentedEnvironment:
         return {name: regions[:, places][:, :, places] for name, regions in found.items()}
 
     def _resized(self, image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "size size 3"]:
-        picture, sent = Image.fromarray(image), self._rules.sent_size
+        from focusvla.data.transforms import (
+            resize_picture,
+        )  # with torch, which other protocols do not load here
+
+        sent = self._rules.sent_size
         if sent:
-            picture = picture.resize((sent, sent), Image.Resampling.BILINEAR)
-        camera = self.spec.cameras[0]
-        return np.asarray(picture.resize((camera.width, camera.height), Image.Resampling.LANCZOS))
+            image = np.asarray(Image.fromarray(image).resize((sent, sent), Image.Resampling.BILINEAR))
+        return resize_picture(image, self.spec.cameras[0].height)
