@@ -64,6 +64,17 @@ def test_what_is_ambiguous_or_fits_no_part_is_refused_with_the_names(names, suit
         choose_parts(names, suites, given)
 
 
+def test_a_policy_of_one_suites_data_is_played_in_another_only_if_that_is_insisted_on():
+    release = ["libero_spatial_no_noops"]
+    assert choose_parts(release, ["libero_spatial", "libero_spatial_swap"]) == {}
+    with pytest.raises(
+        ConfigurationError, match=r"suites: expected libero_spatial, .* alone, got libero_goal"
+    ):
+        choose_parts(release, ["libero_spatial", "libero_goal"])
+    assert choose_parts(release, ["libero_goal"], release) == {}
+    assert choose_parts(["kitchen"], ["libero_goal"]) == choose_parts([""], ["libero_goal"]) == {}
+
+
 def test_an_identity_names_the_part_that_is_played_in_a_suite_and_in_its_variants():
     assert identity_in_suite("a", {"libero_goal": "part"}, "libero_goal_swap") == "a-part"
     assert identity_in_suite("a", {}, "libero_goal") == "a"

@@ -184,8 +184,7 @@ def _errors(
         batch_size=training.batch_size,
         seed=training.seed,
         tokenize=model.tokenize,
-        images=images,
-        center_crop_area=model.config.pictures.center_crop_area,
+        images=images,  # after the policy's own steps
         device=model.feature_mean.device,
     )
     errors, steps = [], []

@@ -6,7 +6,7 @@ The parts of a mixture have ranges of their own: with another's, a policy moves 
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from focusvla.config.suites import clean_suite, suite_config
+from focusvla.config.suites import SUITES, clean_suite, suite_config
 from focusvla.errors import ConfigurationError, require_known
 
 _PUBLISHED_ENDING = r"(_no_noops(_[\d.]+(_lerobot)?)?)?"
@@ -36,7 +36,7 @@ def choose_parts(names: Collection[str], suites: Sequence[str], given: Sequence[
             names are given, and what to say.
     """
     if len(names) < 2:
-        return _require_only_set(names, given)
+        return _require_only_set(names, suites, given)
     played: dict[str, list[str]] = {}
     for suite in suites:
         suite_config(suite)
@@ -55,12 +55,20 @@ def choose_parts(names: Collection[str], suites: Sequence[str], given: Sequence[
     return {suite: chosen.get(suite) or found[0] for suite, found in fitting.items()}
 
 
-def _require_only_set(names: Collection[str], given: Sequence[str]) -> dict[str, str]:
+def _require_only_set(names: Collection[str], suites: Sequence[str], given: Sequence[str]) -> dict[str, str]:
     wrong = [text for text in given if not any(names) or _split(names, text)[1] not in names]
     if wrong:
         there = f"the one part {_listed(names)}" if any(names) else "one set of statistics"
         raise ConfigurationError(
             f"statistics: expected none of a policy with {there}, got {_listed(wrong)}. Leave it out."
+        )
+    own = [suite for suite in SUITES if _fitting(names, suite, ())]
+    others = [suite for suite in suites if own and clean_suite(suite) not in own]
+    if others and not given:
+        raise ConfigurationError(
+            f"suites: expected {' or '.join(own)}, since the policy was trained on {_listed(names)} alone, got "
+            f"{', '.join(others)}, where its numbers may be another robot's. Play that, or insist with --statistics "
+            f"{next(iter(names))}."
         )
     return {}
 
