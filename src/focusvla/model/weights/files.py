@@ -14,6 +14,7 @@ from focusvla.errors import CheckpointError
 
 StateDict = dict[str, Tensor]
 _SHOWN = 20
+_GIT_LFS = b"version https://git-lfs"
 
 
 def read_safetensors(path: Path) -> StateDict:
@@ -55,8 +56,18 @@ def _read_one(path: Path) -> StateDict:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path}: expected a whole safetensors file, got {error}. Download or copy it again."
+            f"{path}: expected a whole safetensors file, got {_what_it_is(path) or error}. Download or copy it again."
         ) from error
+
+
+def _what_it_is(path: Path) -> str:
+    """In words, if a file of weights is a mere reference to one; else empty."""
+    try:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(_GIT_LFS)) == _GIT_LFS
+    except OSError:
+        return ""
+    return "a Git LFS pointer to it, as a clone without `git lfs pull` leaves" if is_pointer else ""
 
 
 def read_pickled_tensors(path: Path, *, mapped: bool = False) -> dict:
