@@ -3,7 +3,7 @@ memory; their frames are decoded when asked for."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,11 @@ class Damage:
                 raise
             self.skipped.append(str(error))
 
+    def refuse(self, contradiction: str) -> None:
+        """Raise a `DataError` of that sentence, or note it."""
+        with self.contained():
+            raise DataError(contradiction)
+
 
 class FileSource:
     """The readable ones of some stored episodes, numbered in their order, as an `EpisodeSource`.
@@ -137,6 +142,20 @@ class FileSource:
     def skipped(self) -> list[str]:
         """A sentence per episode, or per file of episodes, that was damaged and left out."""
         return list(self._damage.skipped)
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence for each thing that a user should know and that is no damage."""
+        return []
+
+    def require_pictures(self, on_progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Raise if something about pictures is wrong that can be told without decoding them.
+
+        `on_progress` is told finished and all files.
+
+        Raises:
+            DataError: naming it.
+        """
 
     @property
     def computes_statistics(self) -> bool:
