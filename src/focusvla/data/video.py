@@ -89,20 +89,21 @@ def require_frame(frame: np.ndarray, camera: Camera, index: int) -> None:
         )
 
 
-def join_videos(paths: Sequence[Path], output: Path, rate_hz: float) -> None:
-    """Put videos of the same size and encoder one after the other, copying their packets.
+def join_videos(paths: Sequence[Path], lengths: Sequence[int], output: Path, rate_hz: float) -> None:
+    """Put videos of the same size and encoder, of so many frames each, one after the other, copying their packets.
 
     Frame n of the result is shown at n / rate_hz seconds, across all joins.
 
     Raises:
-        DataError: a file is damaged, or was encoded differently from the first.
+        DataError: a file is damaged, has more or fewer frames, or was encoded differently from the first.
     """
     tick = 1 / exact_rate(rate_hz)
     position = 0
     header: bytes | None = None
     with av.open(str(output), "w") as container:
         joined = None
-        for path in paths:
+        for path, length in zip(paths, lengths, strict=True):
+            end = position + length
             try:
                 with av.open(str(path)) as piece:
                     stream = piece.streams.video[0]
@@ -125,6 +126,8 @@ def join_videos(paths: Sequence[Path], output: Path, rate_hz: float) -> None:
                         position += 1
             except (av.error.FFmpegError, IndexError) as error:
                 raise _damaged(path, str(error)) from error
+            if position != end:
+                raise _damaged(path, f"{length + position - end} frames, where {length} are announced")
 
 
 @dataclass(frozen=True)
@@ -151,16 +154,19 @@ class VideoFrames:
             if tick is None:
                 raise _damaged(path, "a stream without time base")
             packets = [
-                (packet.pts, packet.pts if packet.dts is None else packet.dts, packet.is_keyframe)
+                (packet.pts, packet.dts, packet.is_keyframe)
                 for packet in container.demux(stream)
                 if packet.size and not packet.is_discard
             ]
-        if any(shown is None for shown, _, _ in packets):
+        times = [
+            (at, at if decoded is None else decoded, key) for at, decoded, key in packets if at is not None
+        ]
+        if len(times) < len(packets):
             raise _damaged(path, "frames without times")
-        shown = np.array(sorted(shown for shown, _, _ in packets), np.int64)
+        shown = np.array(sorted(time for time, _, _ in times), np.int64)
         if (twice := np.flatnonzero(np.diff(shown) == 0)).size:
-            raise _damaged(path, f"two frames at {float(shown[twice[0]] * tick):.3f} s")
-        keys = sorted((shown, decoded) for shown, decoded, is_key in packets if is_key)
+            raise _damaged(path, f"two frames at {int(shown[twice[0]]) * float(tick):.3f} s")
+        keys = sorted((time, decoded) for time, decoded, is_key in times if is_key)
         return cls(path, tick, shown, np.array(keys, np.int64).reshape(-1, 2))
 
     def __len__(self) -> int:

@@ -3,7 +3,7 @@ memory; their frames are decoded when asked for."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,15 +147,6 @@ class FileSource:
     def notes(self) -> list[str]:
         """A sentence for each thing that a user should know and that is no damage."""
         return []
-
-    def require_pictures(self, on_progress: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Raise if something about pictures is wrong that can be told without decoding them.
-
-        `on_progress` is told finished and all files.
-
-        Raises:
-            DataError: naming it.
-        """
 
     @property
     def computes_statistics(self) -> bool:

@@ -3,18 +3,20 @@
 Contradictions within one entry of the list of episodes are found where that is read, in `lerobot_metadata`.
 """
 
-import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from focusvla.data.formats import lerobot_layout as layout
 from focusvla.data.formats.lerobot_metadata import EpisodeEntry, Metadata
+from focusvla.data.prefetching import map_ahead
 from focusvla.data.video import VideoFrames
 from focusvla.errors import DataError
 
@@ -108,8 +110,7 @@ class EpisodeVideos:
     def __init__(self, metadata: Metadata, cameras: Sequence[str]):
         """`cameras` are the features to look at, of which those that are no videos have no files."""
         self._rate_hz = float(metadata.info["fps"])
-        shortest = min((entry.length for entry in metadata.episodes), default=1)
-        self._fewest_left_out = shortest if metadata.has_shared_files else math.inf
+        self._listed = metadata.episodes
         self._entries: dict[Path, list[tuple[EpisodeEntry, float]]] = {}
         for entry in metadata.episodes:
             for key, span in entry.videos.items():
@@ -144,17 +145,19 @@ class EpisodeVideos:
             raise found
         return video, found
 
-    def require(self, episodes: Collection[int], on_progress: Callable[[int, int], None]) -> None:
+    def require(self, episodes: Collection[int], num_threads: int) -> None:
         """Raise unless every row of some episodes has its frame.
 
         Raises:
             DataError: as `find`.
         """
-        for done, (path, entries) in enumerate(self._entries.items(), start=1):
-            for entry, _ in entries:
+
+        def look(path: Path) -> None:
+            for entry, _ in self._entries[path]:
                 if entry.index in episodes:
                     self.find(path, entry.index)
-            on_progress(done, len(self._entries))
+
+        deque(map_ahead(look, self._entries, num_threads), maxlen=0)
 
     def _place(self, path: Path) -> tuple[VideoFrames, Mapping[int, Positions | DataError]]:
         video = VideoFrames.find(path)
@@ -173,8 +176,9 @@ class EpisodeVideos:
                 claims.append((found, entry))
                 is_claimed[found] = True
         try:
+            claims.sort(key=lambda claim: claim[0][0])
             self._require_own(path, claims)
-            self._require_claims(path, video, is_claimed)
+            self._require_claims(path, video, claims, is_claimed)
         except DataError as error:  # it cannot be told for which of the others the file is right
             positions = {
                 index: found if isinstance(found, DataError) else error for index, found in positions.items()
@@ -182,22 +186,48 @@ class EpisodeVideos:
         return video, positions
 
     def _require_own(self, path: Path, claims: list[tuple[Positions, EpisodeEntry]]) -> None:
-        for (before, one), (after, other) in pairwise(sorted(claims, key=lambda claim: claim[0][0])):
+        for (before, one), (after, other) in pairwise(claims):
             if after[0] <= before[-1]:
                 raise DataError(
                     f"{path}: expected frames of its own for each episode, got frame {after[0]} for episode {one.index} "
                     f"and for episode {other.index}. Correct from_timestamp in {other.listed_in}."
                 )
 
-    def _require_claims(self, path: Path, video: VideoFrames, is_claimed: np.ndarray) -> None:
-        """An episode that was left out leaves all its frames behind; fewer mean that frames are counted wrongly."""
+    def _require_claims(
+        self,
+        path: Path,
+        video: VideoFrames,
+        claims: list[tuple[Positions, EpisodeEntry]],
+        is_claimed: Bool[np.ndarray, " frames"],
+    ) -> None:
+        """A frame that no row has means that others are counted wrongly, unless an episode was left out there: then as
+        many rows are missing in the numbers that the list gives the rows."""
         edges = np.diff(np.concatenate([[False], ~is_claimed, [False]]).astype(int))
-        entries = [entry for entry, _ in self._entries[path]]
         for first, end in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):
-            if end - first < self._fewest_left_out:
+            before = next((entry for found, entry in reversed(claims) if found[-1] < first), None)
+            after = next((entry for found, entry in claims if found[0] >= end), None)
+            missing = self._rows_between(before, after)
+            if missing != end - first and (missing < end - first or (before and after)):
+                entries = [entry for entry, _ in self._entries[path]]
                 names = ", ".join(str(entry.index) for entry in entries[:5]) + ", ..." * (len(entries) > 5)
                 raise DataError(
                     f"{path}: expected a row for each of its {len(video)} frames, got none in its episodes ({names}) for "
-                    f"the {end - first} from {float(video.shown[first] * video.tick):.3f} s on, too few for an episode "
-                    f"that was left out. Restore the file and {entries[0].listed_in}."
+                    f"the {end - first} from {float(video.shown[first] * video.tick):.3f} s on. Restore the file and "
+                    f"{entries[0].listed_in}."
                 )
+
+    def _rows_between(self, before: EpisodeEntry | None, after: EpisodeEntry | None) -> int:
+        """How many rows lie between two episodes that do not belong to any, or between one and its neighbor in another
+        file."""
+        known = {entry.first_row: entry for entry in self._listed if entry.first_row is not None}
+        rows = sorted(known)
+        if before is None and after is not None and after.first_row is not None:
+            place = bisect_left(rows, after.first_row)
+            before_end = rows[place - 1] + known[rows[place - 1]].length if place else 0
+            return after.first_row - before_end
+        if after is None and before is not None and before.first_row is not None:
+            place = bisect_right(rows, before.first_row)
+            return rows[place] - before.first_row - before.length if place < len(rows) else 0
+        if before is None or after is None or before.first_row is None or after.first_row is None:
+            return 0
+        return after.first_row - before.first_row - before.length

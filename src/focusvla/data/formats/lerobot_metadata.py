@@ -74,11 +74,6 @@ class Metadata:
     episodes: list[EpisodeEntry]
     """In the order of their indices."""
 
-    @property
-    def has_shared_files(self) -> bool:
-        """Whether tables and videos may hold several episodes."""
-        return self.info["codebase_version"] not in _OLDER_VERSIONS
-
     @classmethod
     def read(cls, path: Path) -> "Metadata":
         """Read and check them.

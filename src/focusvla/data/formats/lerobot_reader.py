@@ -1,7 +1,7 @@
 """Reading LeRobot data sets, versions 3.0, 2.1 and 2.0, without the lerobot library."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,13 +90,13 @@ class LeRobotSource(FileSource):
     def notes(self) -> list[str]:
         return list(self._notes)
 
-    def require_pictures(self, on_progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+    def require_pictures(self, num_threads: int) -> None:
         """Raise unless every row has a frame of its own at its time, in all videos; nothing is decoded.
 
         Raises:
             DataError: naming the file and the episode.
         """
-        self._videos.require({entry.index for entry in self._entries}, on_progress)
+        self._videos.require({entry.index for entry in self._entries}, num_threads)
 
     def fingerprint(self) -> str:
         found = super().fingerprint()

@@ -22,12 +22,12 @@ def decode_image(content: object, camera: Camera | None, where: str) -> UInt8[np
     Raises:
         DataError: it is none, or damaged, or of more than 8 bits; `where` names it.
     """
-    if not isinstance(content, bytes | bytearray | memoryview | np.void | np.bytes_):
+    if not isinstance(content, bytes):
         raise DataError(
             f"{where}: expected an encoded image, got {type(content).__name__}. Restore it from its source."
         )
     try:
-        with Image.open(io.BytesIO(bytes(content))) as image:
+        with Image.open(io.BytesIO(content)) as image:
             if image.mode.startswith(_DEEPER_MODES):
                 raise DataError(
                     f"{where}: expected an image of 8 bits for each color, got {image.format} of mode {image.mode}. "
