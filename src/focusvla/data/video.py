@@ -161,6 +161,8 @@ class VideoFrames:
         times = [
             (at, at if decoded is None else decoded, key) for at, decoded, key in packets if at is not None
         ]
+        if not packets:
+            raise _damaged(path, "none of its frames")
         if len(times) < len(packets):
             raise _damaged(path, "frames without times")
         shown = np.array(sorted(time for time, _, _ in times), np.int64)
@@ -236,7 +238,10 @@ class VideoFrames:
                         raise _damaged(self.path, f"a corrupt frame at {frame.time:.3f} s")
                     _require_color(self.path, frame, camera)
                     image = convert.reformat(frame, format="rgb24", **options).to_ndarray()
-                    require_frame(image, camera, row)
+                    try:
+                        require_frame(image, camera, row)
+                    except DataError as error:
+                        raise DataError(f"{self.path}, {error}") from None
                     due.popleft()
                     yield image
                     if not due:

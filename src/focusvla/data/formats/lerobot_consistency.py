@@ -176,6 +176,7 @@ class EpisodeVideos:
                 claims.append((found, entry))
                 is_claimed[found] = True
         try:
+            self._require_end(path, times)
             claims.sort(key=lambda claim: claim[0][0])
             self._require_own(path, claims)
             self._require_claims(path, video, claims, is_claimed)
@@ -184,6 +185,16 @@ class EpisodeVideos:
                 index: found if isinstance(found, DataError) else error for index, found in positions.items()
             }
         return video, positions
+
+    def _require_end(self, path: Path, times: np.ndarray) -> None:
+        """A file that ends early may lack a frame anywhere, all later ones being shown too soon."""
+        entry, start = max(self._entries[path], key=lambda found: found[1] + found[0].length)
+        last = start + (entry.length - 1) / self._rate_hz
+        if times[-1] < last - 0.5 / self._rate_hz:
+            raise DataError(
+                f"{path}: expected frames until {last:.3f} s, the last row of episode {entry.index}, got the last at "
+                f"{times[-1]:.3f} s, so that frames may be missing before it as well. Restore it from its source."
+            )
 
     def _require_own(self, path: Path, claims: list[tuple[Positions, EpisodeEntry]]) -> None:
         for (before, one), (after, other) in pairwise(claims):

@@ -134,7 +134,8 @@ def _records(path: Path, info: Mapping[str, Any], damage: Damage) -> Iterator[Re
             found = 0
             for record in find_records(file):
                 found += 1
-                yield record
+                if found <= expected:
+                    yield record
             if found != expected:
                 raise DataError(
                     f"{file}: expected {expected} records as {INFO_FILE} says, got {found}. Restore this file."
@@ -144,15 +145,18 @@ def _records(path: Path, info: Mapping[str, Any], damage: Damage) -> Iterator[Re
 def _files(path: Path, info: Mapping[str, Any]) -> list[tuple[Path, int]]:
     """Every file and how many records it should hold."""
     try:
-        return [
-            (
-                path
-                / f"{info['name']}-{split['name']}.tfrecord-{shard:05d}-of-{len(split['shardLengths']):05d}",
-                int(length),
+        names = [str(split["name"]) for split in info["splits"]]
+        if len(set(names)) < len(names):
+            raise DataError(
+                f"{path / INFO_FILE}, splits: expected each name once, got {', '.join(names)}. Remove one."
             )
-            for split in info["splits"]
-            for shard, length in enumerate(split["shardLengths"])
+        return [
+            (path / f"{info['name']}-{name}.tfrecord-{shard:05d}-of-{len(lengths):05d}", int(length))
+            for name, lengths in zip(names, (split["shardLengths"] for split in info["splits"]), strict=True)
+            for shard, length in enumerate(lengths)
         ]
+    except DataError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path / INFO_FILE}: expected a name and splits with a name and shardLengths, got {error!r} on reading. "
