@@ -188,7 +188,7 @@ class EpisodeVideos:
 
     def _require_end(self, path: Path, times: np.ndarray) -> None:
         """A file that ends early may lack a frame anywhere, all later ones being shown too soon."""
-        entry, start = max(self._entries[path], key=lambda found: found[1] + found[0].length)
+        entry, start = max(self._entries[path], key=lambda found: found[1] + found[0].length / self._rate_hz)
         last = start + (entry.length - 1) / self._rate_hz
         if times[-1] < last - 0.5 / self._rate_hz:
             raise DataError(
