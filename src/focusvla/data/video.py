@@ -210,7 +210,7 @@ class VideoFrames:
         for begin in (key, key - 1):
             if begin > 0:
                 try:
-                    yield from self._decode_after(begin, due, camera, self.key_frames[key, 0])
+                    yield from self._decode_after(begin, due, camera, int(self.key_frames[key, 0]))
                     return
                 except DataError:
                     pass  # a key frame of an open group may need a frame before it; from the first on none is missing
