@@ -1,17 +1,19 @@
 """A row's picture is the frame that is shown at its time, however a video is encoded."""
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.codec
 import av.error
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 
 from focusvla.data.video import decode_video
 from focusvla.errors import DataError
 from focusvla_client import Camera
+from written_datasets import write_timed_video
 
 COUNT = 26
 CAMERA = Camera("front", 32, 32)
@@ -34,19 +36,10 @@ def _write(
 ) -> Path:
     """Frames that move over noise and brighten by 8 from one to the next, shown at `times` in units of 1 / rate."""
     noise = np.random.default_rng(0).integers(-15, 16, (32, 32, 3))
-    with av.open(str(path), "w") as container:
-        steady = (
-            {"sc_threshold": "0"} if codec == "libx264" else {}
-        )  # key frames are where the options put them
-        stream = container.add_stream(codec, rate=rate, options={"crf": "5", **steady, **(options or {})})
-        stream.height, stream.width, stream.pix_fmt = CAMERA.height, CAMERA.width, "yuv420p"
-        for number, time in enumerate(times):
-            picture = (20 + 8 * number + np.roll(noise, 2 * number, axis=1)).astype(np.uint8)
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = time, Fraction(1, rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
+    frames = [20 + 8 * number + np.roll(noise, 2 * number, axis=1) for number in range(len(times))]
+    steady = {"sc_threshold": "0"} if codec == "libx264" else {}  # key frames are where the options put them
+    options = {"crf": "5", **steady, **(options or {})}
+    return write_timed_video(path, [frame.astype(np.uint8) for frame in frames], times, rate, codec, options)
 
 
 def _shown(path: Path, start: float, count: int, rate_hz: float = 10.0) -> list[int]:
@@ -117,6 +110,7 @@ def test_frames_between_the_rows_are_passed_over(write: Callable[..., Path]):
 def test_depth_in_a_video_is_no_color(tmp_path: Path):
     with av.open(str(tmp_path / "depth.mp4"), "w") as container:
         stream = container.add_stream("libx265", rate=10, options={"x265-params": "log-level=none"})
+        assert isinstance(stream, VideoStream)
         stream.height, stream.width, stream.pix_fmt = 32, 32, "gray12le"
         for _ in range(3):
             frame = av.VideoFrame.from_ndarray(np.full((32, 32), 9000, np.uint16), format="gray16le")
