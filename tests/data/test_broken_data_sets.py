@@ -46,6 +46,8 @@ def _differences(source: EpisodeSource, memory: MemorySource) -> list[str]:
         recorded = [memory.episode(each) for each in range(memory.num_episodes)]
         same = next((each for each in recorded if np.array_equal(each.state, episode.state)), None)
         if same is None:
+            for camera in memory.spec.cameras:  # it may be refused yet
+                list(source.frames(index, camera.name))
             found.append(f"episode {index}: other states")
             continue
         if not np.array_equal(same.action, episode.action):

@@ -96,6 +96,7 @@ class _RLDSEpisode:
             )
         steps = len(texts)
         self._require_ends(features, steps)
+        self._require_as_many_images(features, steps)
         state, action = (self._vectors(features, key, steps) for key in (_STATE, _ACTION))
         return Recording(state, action, instructions.pop())
 
@@ -107,6 +108,15 @@ class _RLDSEpisode:
                 raise DataError(
                     f"{self.name}, {key}: expected step {place} of {steps} alone, got {marked} of {len(features[key])}. "
                     "Split the record where an episode ends."
+                )
+
+    def _require_as_many_images(self, features: Mapping[str, FeatureValues], steps: int) -> None:
+        for camera, name in self.cameras.items():
+            found = len(features.get(f"steps/observation/{name}", range(steps)))
+            if found != steps:
+                raise DataError(
+                    f"{self.name}, camera {camera!r}: expected {steps} frames, one per action, got {found}. Restore this "
+                    "file from its source."
                 )
 
     def _vectors(self, features: Mapping[str, FeatureValues], key: str, steps: int) -> np.ndarray:

@@ -105,11 +105,13 @@ class _RoboTwinEpisode:
             if _is_older(file):
                 joints = read_array(file, _VECTOR)
                 _require_same_joints(file, joints)
+                _require_as_many_images(file, len(joints))
                 return Recording(joints[:-1], joints[1:], self._instruction(file))
             state, action = (
                 read_columns(file, [f"{kind}/{part}_joint_states" for part in _JOINTS])
                 for kind in ("state", "action")
             )
+            _require_as_many_images(file, len(state))
             return Recording(state, action, self._instruction(file))
 
     def frames(self, camera: Camera) -> Iterator[np.ndarray]:
@@ -174,6 +176,15 @@ def _require_same_joints(file: Any, joints: np.ndarray) -> None:
         if parts.shape != joints.shape or not np.array_equal(parts, joints, equal_nan=True):
             raise DataError(
                 f"{file.filename}, {_VECTOR}: expected the joints of {', '.join(names)}, side by side, got others. "
+                "Restore this file from its source."
+            )
+
+
+def _require_as_many_images(file: Any, rows: int) -> None:
+    for name in (_OLDER_CAMERAS if _is_older(file) else _CAMERAS).values():
+        if name in file and (images := find_images(file, name, _IMAGE_AXES)).shape[0] != rows:
+            raise DataError(
+                f"{file.filename}, {name}: expected {rows} images, as there are rows of joints, got {images.shape[0]}. "
                 "Restore this file from its source."
             )
 
