@@ -141,9 +141,9 @@ def a_video_begins_late(root: Path, random: Random) -> None:
 
 @corruption(*VIDEOS)
 def a_video_is_of_another_codec(root: Path, random: Random) -> None:
+    # Without HEVC, whose encoder garbles a few of a hundred videos this small; tests/data/test_video.py has it.
     codec, options = random.choice(
         [
-            ("libx265", {"x265-params": "log-level=none:bframes=4:keyint=3:qp=4:pools=none:frame-threads=1"}),
             ("libx264", {"bf": "3", "g": "3", "x264-params": "open-gop=1"}),
             ("libx264", {"bf": "3", "g": "250"}),
             ("libvpx-vp9", {"b:v": "0", "g": "3"}),
