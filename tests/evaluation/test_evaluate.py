@@ -22,7 +22,7 @@ from focusvla_client import SpecMismatchError
 
 pytestmark = [pytest.mark.simulator, pytest.mark.slow]
 
-TRIALS = 12
+TRIALS = 6
 
 
 def command(checkpoint: Path, output: Path) -> list[str]:
@@ -101,7 +101,7 @@ def test_killed_and_wedged_players_a_killed_policy_and_a_killed_run_lose_and_rep
     os.kill(other, signal.SIGSTOP)  # as a simulator that never comes back
     wait_for(lambda: "player stalled" in incidents(output), run)
     assert not Path(f"/proc/{other}").exists()
-    wait_for(lambda: finished(output) >= 5, run)
+    wait_for(lambda: finished(output) >= 3, run)
     left = processes_of(run)
     run.send_signal(signal.SIGKILL)
     assert run.stderr is not None
@@ -188,6 +188,27 @@ def test_a_folder_of_other_rules_or_in_use_is_refused_and_stays_as_it_is(blind_c
         with pytest.raises(ConfigurationError, match="another evaluation is writing there"):
             evaluate(source, config, output)
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == held
+
+
+def test_a_machine_that_cannot_play_gives_no_score_and_the_same_command_plays_once_it_can(
+    blind_checkpoint, tmp_path
+):
+    output = tmp_path / "results"
+    (tmp_path / "gym_aloha").mkdir()
+    (tmp_path / "gym_aloha" / "__init__.py").write_text("raise RuntimeError('no cache can be written')")
+    play = [*command(blind_checkpoint, output), "--trials", "2", "--actions-per-inference", "16"]
+    broken = subprocess.run(
+        play, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)}
+    )
+    assert broken.returncode == 2
+    assert (
+        "2 of 2 episode(s) broke, and none was played: RuntimeError: no cache can be written" in broken.stderr
+    )
+    played = subprocess.run(play, capture_output=True, text=True)
+    assert played.returncode == 0, played.stderr
+    assert "plays again what broke: 2 episode(s)" in played.stderr
+    assert [result.error for result in read_results(output / "results.jsonl")] == ["", ""]
+    assert len(read_results(output / "broken.jsonl")) == 2
 
 
 CLUSTER = """

@@ -248,7 +248,7 @@ class Diagnosis:
         if self.rates:
             broken = sum(bool(result.error) for result in self.results)
             notes.append("Success: Wilson 95 %, differences Newcombe 95 %.")
-            notes += [f"{broken} episode(s) broke and count as failures."] if broken else []
+            notes += [f"{broken} episode(s) broke and are not counted."] if broken else []
         return "\n".join([*lines, "", " ".join(notes)])
 
     def _titles(self) -> dict[str, str]:
