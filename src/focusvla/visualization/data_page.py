@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from focusvla.data.inspection.data_set import Inspection
-from focusvla.data.inspection.problems import FOREIGN_OUTSIDE_SHARE, Problem
+from focusvla.data.inspection.number_problems import Problem
+from focusvla.data.inspection.vectors import STALE_OUTSIDE_SHARE
 from focusvla.versions import versions
 from focusvla.visualization.model_view import ModelView
 from focusvla.visualization.page import require_file, write_page
@@ -29,6 +30,6 @@ def write_data_page(
         view=view,
         problems=problems,
         conventions=describe_spec(inspection.spec, inspection.steps_per_picture),
-        foreign_share=FOREIGN_OUTSIDE_SHARE,
+        foreign_share=STALE_OUTSIDE_SHARE,
         written_with=versions(),
     )
