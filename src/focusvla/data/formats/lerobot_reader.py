@@ -66,6 +66,12 @@ class LeRobotSource(FileSource):
     def robot_type(self) -> str | None:
         return self._info.get("robot_type")
 
+    @property
+    def recorded_names(self) -> dict[str, Any]:
+        """What the data set calls its numbers, in whatever form."""
+        keys = {"state": layout.STATE_KEY, "action": layout.ACTION_KEY}
+        return {vector: self._info["features"][key].get("names") for vector, key in keys.items()}
+
     def metadata(self, index: int) -> dict[str, Any]:
         """What the collector noted about an episode; empty in data sets of others."""
         require_known_episode(index, self.num_episodes)

@@ -3,8 +3,8 @@
 How much a picture differs from the one before it follows how far the hand moved. Both are compared as changes of their
 logarithms, in which a slow drift and the size of a motion count little and its beginnings and ends much. On scripted
 demonstrations in LIBERO each episode alone gives the right lag for both cameras (correlation 0.6, at any other lag
-below 0.1); a camera that sees little of the hand gives none. Of actions it is known only that they come before the motion:
-states that move earlier were stored too late.
+below 0.1); a camera that sees little of the hand gives none. Of actions it is known only that they come before the
+motion: states that move earlier were stored too late.
 """
 
 from collections.abc import Sequence

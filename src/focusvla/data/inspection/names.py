@@ -6,11 +6,12 @@ nothing, such as `motor_3`, contradict nothing.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from focusvla.data.episodes import EpisodeSource
+from focusvla.data.mixture import parts_of
 
 _GRIPPER = re.compile(r"gripper|finger|jaw|claw")
 _JOINT = re.compile(r"joint|shoulder|elbow|waist|forearm|wrist|knuckle|q\d")
@@ -44,18 +45,20 @@ class NamesItsNumbers(Protocol):
 
 def contradictions(source: EpisodeSource) -> tuple[Contradiction, ...]:
     """Every dimension whose recorded name is of something else than the spec's; none where there is not one name each."""
-    if not isinstance(source, NamesItsNumbers):
-        return ()
-    found = []
-    for vector, expected in (("state", source.spec.state), ("action", source.spec.action)):
-        recorded = flat_names(source.recorded_names.get(vector))
-        if len(recorded) == len(expected):
-            found += [
-                Contradiction(vector, index, theirs, ours)
-                for index, (theirs, ours) in enumerate(zip(recorded, expected, strict=True))
-                if _differ(theirs, ours)
-            ]
+    named = [each.source for each in parts_of(source) if isinstance(each.source, NamesItsNumbers)]
+    found = {
+        Contradiction(vector, index, theirs, ours): None
+        for each in named
+        for vector, expected in (("state", source.spec.state), ("action", source.spec.action))
+        for index, (theirs, ours) in enumerate(_pairs(each.recorded_names.get(vector), expected))
+        if _differ(theirs, ours)
+    }
     return tuple(found)
+
+
+def _pairs(names: Any, expected: Sequence[str]) -> list[tuple[str, str]]:
+    recorded = flat_names(names)
+    return list(zip(recorded, expected, strict=True)) if len(recorded) == len(expected) else []
 
 
 def flat_names(names: Any) -> list[str]:

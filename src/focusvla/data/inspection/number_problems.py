@@ -179,7 +179,7 @@ def _switches(numbers: Numbers) -> Iterator[Problem]:
             yield Problem(
                 "warning",
                 f"action {each.name}: {100 * each.on_switches_share:.1f} % of the values lie on {each.switches[0]:g}, "
-                "where the robot switches: 0 holds the fingers where they are, the slightest other value opens or closes them",
+                "where the robot switches: 0 holds the fingers still, the slightest other value opens or closes them",
                 "A policy answers nearly 0 and never 0, so that it cannot repeat these steps. Record -1 or +1 there.",
             )
 

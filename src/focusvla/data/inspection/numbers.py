@@ -23,7 +23,8 @@ from focusvla.data.inspection.episodes import (
 )
 from focusvla.data.inspection.names import Contradiction, contradictions
 from focusvla.data.inspection.vectors import Dimension, VectorCount
-from focusvla.data.normalization import Statistics, untouched_dimensions
+from focusvla.data.mixture import parts_of
+from focusvla.data.normalization import ALONE, Statistics, StatisticsByPart, untouched_dimensions
 from focusvla.errors import ConfigurationError
 from focusvla_client import Spec
 
@@ -56,6 +57,17 @@ class Numbers:
     def seconds(self) -> float:
         """Of all episodes at the control rate."""
         return self.num_steps / self.spec.control_rate_hz
+
+
+def measured_parts(source: EpisodeSource, stored: StatisticsByPart) -> dict[str, Numbers]:
+    """`measure_numbers` of whatever is normalized by statistics of its own.
+
+    Raises:
+        DataError: as `measure_numbers`.
+    """
+    if set(stored.parts) == {ALONE}:
+        return {ALONE: measure_numbers(source, stored.parts[ALONE])}
+    return {part.name: measure_numbers(part.source, stored.parts[part.name]) for part in parts_of(source)}
 
 
 def measure_numbers(

@@ -106,7 +106,7 @@ class VectorCount:
         return self._found["min"][dimension], self._found["max"][dimension]
 
     def distribute(self, values: Float32[np.ndarray, "steps width"]) -> None:
-        """Count an episode's numbers into histograms, all dimensions at once: one by one takes longer than all the rest."""
+        """Count an episode's numbers into histograms, all dimensions at once, since one by one takes longest of all."""
         low, high = (np.array(self._found[name]) for name in ("min", "max"))
         reach = high - low
         shares = np.divide(values - low, reach, out=np.full(values.shape, 0.5), where=reach > 0)
