@@ -13,10 +13,10 @@
 LIBERO's recorder (`scripts/create_dataset.py`) stores in a row the action and what was seen *after* it. Here an action
 comes with what was seen before it, so the first action and the last observation have no partner.
 
-openvla's regeneration (`regenerate_libero_dataset.py`) writes files of the same names and arrays, without attributes, whose
-rows hold what was seen *before* the action: each row is a step, and the instruction is in the file's name. Which of the two
-a file is, its numbers tell, since both hold the simulator's state before each action: the arm's joints stand in it at
-another row than in what was seen. Where they do not move, the attributes tell.
+openvla's regeneration (`regenerate_libero_dataset.py`) writes files of the same names and arrays, without attributes,
+whose rows hold what was seen *before* the action: each row is a step, and the instruction is in the file's name. Which of
+the two a file is, its numbers tell, since both hold the simulator's state before each action: the arm's joints are in it
+at another row than in what was seen. Where they do not move, the attributes tell.
 """
 
 import json
@@ -49,7 +49,7 @@ _CAMERAS = {"image": "agentview_rgb", "image2": "eye_in_hand_rgb"}
 _JOINTS = slice(1, 8)
 """Places of the arm's joints in the simulator's state, behind the time."""
 _CLEAR_RATIO = 3.0
-"""Of the distances of both readings, for the nearer one to be the right one; where the arm moves it is a hundred and more."""
+"""Of the distances of both readings, for the nearer one to be the right one."""
 _COMPARED_DEMOS = 3
 """At most, to find one whose arm moves."""
 _OWN_ATTRIBUTES = ("bddl_file_name", "env_args", "env_name", "num_demos")
@@ -169,7 +169,10 @@ def find_demos(path: Path) -> list[LiberoDemo]:
         keys = sorted(keys, key=numbers_first)
         seen = _recognized(path, file["data"], keys)
         problem_info = file["data"].attrs.get("problem_info")
-        if problem_info is None and not _has_attributes(file["data"], keys[0]):
+        is_named_alone = _is_like_regenerated(file["data"][keys[0]]) and not _has_attributes(
+            file["data"], keys[0]
+        )
+        if problem_info is None and is_named_alone:
             instruction = instruction_of_name(path)
         else:
             instruction = _instruction(path, problem_info)
@@ -185,19 +188,15 @@ def _recognized(path: Path, group: Any, keys: Sequence[str]) -> Seen:
     for key in keys[:_COMPARED_DEMOS]:
         if told := _told_by_joints(group[key]):
             return told
-    if _has_attributes(group, keys[0]):
+    if _has_attributes(group, keys[0]) or not _is_like_regenerated(group[keys[0]]):
         return "after"
-    if group.attrs.get("problem_info") is None:
-        return "before"
-    if "joint_states" in group[keys[0]].get(
-        "obs", {}
-    ):  # as openvla's script writes it, with an instruction added
+    if group.attrs.get("problem_info") is not None:
         raise DataError(
             f"{path}, data: expected the attributes of LIBERO's own files ({', '.join(_OWN_ATTRIBUTES)}), or none as in "
             "regenerated ones, got problem_info alone, which does not tell whether a row holds what was seen before its "
             "action or after it. Remove the attribute if openvla's script wrote the file, or restore it from its source."
         )
-    return "after"
+    return "before"
 
 
 def _told_by_joints(demo: Any) -> Seen | None:
@@ -214,6 +213,11 @@ def _told_by_joints(demo: Any) -> Seen | None:
     if max(before, after) <= _CLEAR_RATIO * min(before, after):
         return None
     return "before" if before < after else "after"
+
+
+def _is_like_regenerated(demo: Any) -> bool:
+    """Whether it has the joints' angles, as openvla's script writes them."""
+    return "joint_states" in demo.get("obs", {})
 
 
 def _has_attributes(group: Any, key: str) -> bool:
