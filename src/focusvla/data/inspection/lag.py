@@ -124,9 +124,13 @@ def correlations(
     With `second` one interval later than `first`, 0 5 0 0 0 and 0 0 5 0 0, that of lag 1 is the greatest.
     """
     count, found = len(first), []
+    here = first[
+        MAX_LAG : count - MAX_LAG
+    ]  # the same ones at each lag, so that no outlier leaves with the ends
+    here = here - here.mean(0)
     for lag in range(-MAX_LAG, MAX_LAG + 1):
-        here, there = first[max(-lag, 0) : count - max(lag, 0)], second[max(lag, 0) : count + min(lag, 0)]
-        here, there = here - here.mean(0), there - there.mean(0)
+        there = second[MAX_LAG + lag : count - MAX_LAG + lag]
+        there = there - there.mean(0)
         size = np.sqrt((here**2).sum() * (there**2).sum())
         found.append((here * there).sum() / size if size else 0.0)
     return np.array(found)
@@ -155,14 +159,10 @@ def _positions(names: Sequence[str]) -> list[int]:
 
 
 def _speed(changes: Float64[np.ndarray, "intervals numbers"]) -> Float64[np.ndarray, " intervals"]:
-    if not len(changes):
-        return np.zeros(0)
-    sizes = np.abs(changes)
-    usual = np.quantile(sizes, 0.9, axis=0)
-    scaled = np.divide(sizes, usual, out=np.zeros_like(sizes), where=usual > 1e-9)
-    return np.sqrt((np.minimum(scaled, 3) ** 2).mean(1))
+    return np.sqrt((_scaled(changes) ** 2).mean(1)) if len(changes) else np.zeros(0)
 
 
 def _scaled(values: Float64[np.ndarray, "intervals numbers"]) -> Float64[np.ndarray, "intervals numbers"]:
-    deviation = values.std(0)
-    return np.divide(values, deviation, out=np.zeros_like(values), where=deviation > 1e-9)
+    """In units of a usual value, and no more than a few of them: a jump is one step, not all of an episode's motion."""
+    usual = np.quantile(np.abs(values), 0.9, axis=0)
+    return np.clip(np.divide(values, usual, out=np.zeros_like(values), where=usual > 1e-9), -3, 3)

@@ -13,8 +13,8 @@ STALE_OUTSIDE_SHARE = 0.05
 """With more values outside, the stored range is that of other data, or the mean of the episodes' ranges."""
 STALE_DIFFERENCE = 0.25
 """Stored limits that are off by more of the range are those of other data."""
-EQUAL_DIFFERENCE = 1e-3
-"""Limits that are off by less are the same, rounded or interpolated otherwise."""
+EQUAL_DIFFERENCE = 1e-2
+"""Limits that are off by less are the same: what lies beyond them is clipped by next to nothing."""
 
 
 @dataclass(frozen=True)
