@@ -115,8 +115,8 @@ def test_a_gripper_from_0_to_1_cannot_be_trained_on(make):
     problem = only_problem(make(change))
     assert problem.severity == "error"
     assert problem.finding == (
-        "action gripper: from 0 to 1 (0, 1), of one sign, though the spec says that -1 opens and +1 closes: it looks like "
-        "0 to 1, and the hand would never open"
+        "action gripper: from 0 to 1 (0, 1), of one sign, though the spec says that -1 opens and +1 closes: it looks "
+        "like 0 to 1, and the hand would never open"
     )
 
 
