@@ -5,7 +5,6 @@ from pathlib import Path
 
 from focusvla.data.inspection.data_set import Inspection
 from focusvla.data.inspection.number_problems import Problem
-from focusvla.data.inspection.vectors import STALE_OUTSIDE_SHARE
 from focusvla.versions import versions
 from focusvla.visualization.episode_strips import EpisodeStrip, StripPictures
 from focusvla.visualization.model_view import ModelView
@@ -38,6 +37,5 @@ def write_data_page(
         problems=problems,
         strips=strips,
         conventions=describe_spec(inspection.spec, inspection.steps_per_picture),
-        foreign_share=STALE_OUTSIDE_SHARE,
         written_with=versions(),
     )
