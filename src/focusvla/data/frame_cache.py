@@ -22,6 +22,7 @@ from focusvla.data.storage import (
     partial_path,
     require_free_space,
 )
+from focusvla.data.verification import require_pictures
 from focusvla.errors import DataError, FocusVLAError
 
 _HEADER_BYTES = 4096
@@ -68,7 +69,7 @@ def open_frame_cache(
 
     Raises:
         StorageError: the disk has not enough space, told before anything is decoded, or the folder may not be written.
-        DataError: a video is damaged.
+        DataError: a video is damaged, or a row has no picture of its own, which is told before anything is decoded.
     """
     steps = f"-{pictures}" if str(pictures) else ""
     path = folder / f"frames-{source.fingerprint()}-stride{stride}-size{size}{steps}.npy"
@@ -79,6 +80,7 @@ def open_frame_cache(
                 fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system if this process is killed
                 if not path.exists():
                     workers = num_workers or os.cpu_count() or 1
+                    require_pictures(source, workers)
                     _decode(source, path, stride, size, pictures, workers, on_progress)
     return FrameCache(path)
 

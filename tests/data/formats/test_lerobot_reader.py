@@ -198,7 +198,7 @@ def test_a_missing_video_is_named(dataset: Path):
 
 def test_a_video_with_too_few_frames_is_named(dataset: Path):
     _edit_column(dataset / EPISODES, "videos/observation.images.image/from_timestamp", [0.0, 0.4, 0.8])
-    with pytest.raises(DataError, match=r"got 1 of the 2 frames from 0\.800 s on"):
+    with pytest.raises(DataError, match=r"got 1 of the 2 frames from 0\.800 s on: row 1 is at 0\.900"):
         list(LeRobotSource(dataset).frames(2, "image"))
 
 
@@ -218,7 +218,7 @@ def test_an_empty_episode_is_named(dataset: Path):
 
 def test_tables_that_contradict_each_other_are_refused(dataset: Path):
     _edit_column(dataset / EPISODES, "length", [4, 2, 3])
-    with pytest.raises(DataError, match=r"episode 1: expected the rows 0\.\.1 in .* got 3 that do not fit"):
+    with pytest.raises(DataError, match=r"episode 1, dataset_to_index: expected 4 \+ length 2, got 7"):
         LeRobotSource(dataset)
 
 

@@ -121,7 +121,10 @@ def test_numbers_and_words_that_cannot_be_used_are_named(folder: Path, changes: 
     [
         (None, r"expected the feature steps/observation/image, got .*steps/observation/wrist_image"),
         ([b"no jpeg"] * 2, "steps/observation/image, frame 0: expected an encoded image"),
-        ([encoded(np.zeros((8, 8, 3), np.uint8))] * 2, r"frame 0: expected uint8 \(16, 16, 3\), got .*8, 8"),
+        (
+            [encoded(np.zeros((8, 8, 3), np.uint8))] * 2,
+            r"frame 0, camera 'image': expected uint8 \(16, 16, 3\), got .* 8x8",
+        ),
         (
             [encoded(np.zeros((16, 16, 3), np.uint8))],
             "camera 'image': expected 2 frames, one per action, got 1",
