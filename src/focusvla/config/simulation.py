@@ -137,8 +137,8 @@ class EvaluationConfig:
     """Where episodes are simulated: in processes of this host, or in a Ray cluster (extra `ray`)."""
     ray_address: str = ""
     """Of a running Ray cluster, `auto` for the one this host belongs to; empty starts one on this host."""
-    device: str = "cpu"
-    """Where the policy runs: `cpu`, `cuda` or another device of torch's."""
+    device: str = "auto"
+    """Where the policy runs: `auto` (a GPU if there is one), `cpu`, `cuda` or another device of torch's."""
     inference: InferenceConfig = AS_TRAINED
     """How it runs there."""
     pictures: GivenPictures = AS_STORED
