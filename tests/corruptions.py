@@ -8,7 +8,6 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -34,6 +33,7 @@ from written_datasets import (
     write_records,
     write_rlds,
     write_robotwin,
+    write_timed_video,
 )
 
 LENGTHS = (4, 3, 4)
@@ -151,19 +151,13 @@ def _rewrite_video(
     times: Callable[[int], int] = lambda frame: frame,
     rate: int = 10,
     codec: str = "libx264",
-    **options: str,
+    options: dict[str, str] | None = None,
 ) -> None:
     with av.open(str(path)) as container:
-        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    shown = frames(shown)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, options={"crf": "3", **options})
-        stream.height, stream.width = shown[0].shape[:2]
-        for number, values in enumerate(shown):
-            frame = av.VideoFrame.from_ndarray(values, format="rgb24")
-            frame.pts, frame.time_base = times(number), Fraction(1, rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+        shown = frames([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    write_timed_video(
+        path, shown, list(map(times, range(len(shown)))), rate, codec, {"crf": "3", **(options or {})}
+    )
 
 
 _VIDEOS = ("LeRobot 3.0", "LeRobot 2.1")
@@ -295,7 +289,7 @@ def a_video_is_of_another_codec(root: Path, random: Random) -> None:
             ("libvpx-vp9", {"b:v": "0", "g": "3"}),
         ]
     )
-    _rewrite_video(random.choice(_videos(root)), codec=codec, **options)
+    _rewrite_video(random.choice(_videos(root)), codec=codec, options=options)
 
 
 @_corruption(*_VIDEOS)
@@ -668,7 +662,7 @@ def a_record_has_a_number_that_is_not_finite(root: Path, random: Random) -> None
 def the_description_is_another(root: Path, random: Random) -> None:
     path = root / random.choice(["dataset_info.json", "features.json"])
     path.write_text(
-        path.read_text().replace('"16"', '"32"').replace('"name"', random.choice(['"nam"', '"x"']))
+        path.read_text().replace('"16"', '"32"').replace('"name"', random.choice(['"title"', '"x"']))
     )
 
 

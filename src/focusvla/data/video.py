@@ -207,28 +207,40 @@ class VideoFrames:
         """
         due = deque(enumerate(self.shown[positions].tolist()))
         key = int(np.searchsorted(self.key_frames[:, 0], due[0][1], side="right")) - 1
-        if key > 0:
-            try:
-                yield from self._decode_after(key, due, camera)
-                return
-            except DataError:
-                pass  # not all that are marked as key frames are some; from the beginning on every frame is found
+        for begin in (key, key - 1):
+            if begin > 0:
+                try:
+                    yield from self._decode_after(begin, due, camera, int(self.key_frames[key, 0]))
+                    return
+                except DataError:
+                    pass  # a key frame of an open group may need a frame before it; from the first on none is missing
         yield from self._decode_after(0, due, camera)
 
-    def _decode_after(self, key: int, due: deque[tuple[int, int]], camera: Camera) -> Iterator[np.ndarray]:
-        """Decode the frames of the rows and times `due`, which are taken out, beginning at a key frame."""
+    def _decode_after(
+        self, begin: int, due: deque[tuple[int, int]], camera: Camera, sound_from: int = 0
+    ) -> Iterator[np.ndarray]:
+        """Decode the frames of the rows and times `due`, which are taken out, from one of the key frames on.
+
+        What cannot be decoded before the time `sound_from`, that of a later key frame, is passed over.
+        """
         # One converter for all frames: making one per frame, as frame.to_ndarray does, takes ten times as long.
         convert, options = VideoReformatter(), _conversion_options()
-        begin, seconds = None, float(self.tick)
+        first, seconds = None, float(self.tick)
         with _opened(self.path, camera) as (container, stream):
-            if key > 0:
-                container.seek(int(self.key_frames[key, 1]), stream=stream)
+            if begin > 0:
+                container.seek(int(self.key_frames[begin, 1]), stream=stream)
             for packet in container.demux(stream):
-                if packet.pts is not None and key > 0:
-                    begin = packet.pts if begin is None else begin
-                    if packet.pts < begin:
+                if packet.pts is not None and begin > 0:
+                    first = packet.pts if first is None else first
+                    if packet.pts < first:
                         continue  # shown before the key frame, and made of frames before it that are missing here
-                for frame in packet.decode():
+                try:
+                    frames = packet.decode()
+                except av.error.FFmpegError:
+                    if packet.pts is None or packet.pts >= sound_from:
+                        raise
+                    continue
+                for frame in frames:
                     row, time = due[0]
                     if frame.pts is None or frame.pts < time:
                         continue

@@ -236,3 +236,21 @@ def test_an_instruction_that_is_no_text_is_refused(tmp_path: Path, robotwin: Mem
     _edit(folder / "data" / NEWER, lambda file: _replace(file, "instruction", 3))
     with pytest.raises(DataError, match=rf"{NEWER}, instruction: expected text"):
         RoboTwinSource(folder)
+
+
+def test_joints_that_are_stored_twice_and_differ_are_refused(tmp_path: Path, robotwin: MemorySource):
+    folder = write_robotwin(tmp_path, robotwin, older=True)
+
+    def edit(file, shift: float) -> None:
+        parts = np.split(file["joint_action/vector"][()], [6, 7, 13], axis=1)
+        names = ("left_arm", "left_gripper", "right_arm", "right_gripper")
+        for name, values in zip(names, parts, strict=True):
+            _replace(file, f"joint_action/{name}", values + shift)
+
+    _edit(folder / "data" / OLDER, lambda file: edit(file, 0))
+    assert RoboTwinSource(folder).num_episodes == 3
+    _edit(folder / "data" / OLDER, lambda file: edit(file, 0.1))
+    with pytest.raises(
+        DataError, match=rf"{OLDER}, joint_action/vector: expected the joints of joint_action/left"
+    ):
+        RoboTwinSource(folder)

@@ -86,12 +86,14 @@ def require_row_agreement(
         )
     if "timestamp" in stated:
         timestamp, expected = stated["timestamp"].reshape(-1), np.arange(entry.length) / rate_hz
+        if not entry.videos:  # pictures that lie beside the rows do not care when the clock began
+            timestamp = timestamp - timestamp[0]
         off = ~(np.abs(timestamp - expected) < 0.5 / rate_hz)
         if off.any():
             row = int(off.argmax())
             raise DataError(
                 f"{where}, timestamp: expected {expected[row]:.3f} s in row {row}, as frame_index and fps say, got "
-                f"{timestamp[row]}. Record at a constant rate, or correct fps in {layout.INFO_PATH}."
+                f"{timestamp[row]:.3f}. Record at a constant rate, or correct fps in {layout.INFO_PATH}."
             )
     if "index" in stated and entry.first_row is not None:
         index = stated["index"].reshape(-1)
@@ -188,7 +190,7 @@ class EpisodeVideos:
 
     def _require_end(self, path: Path, times: np.ndarray) -> None:
         """A file that ends early may lack a frame anywhere, all later ones being shown too soon."""
-        entry, start = max(self._entries[path], key=lambda found: found[1] + found[0].length)
+        entry, start = max(self._entries[path], key=lambda found: found[1] + found[0].length / self._rate_hz)
         last = start + (entry.length - 1) / self._rate_hz
         if times[-1] < last - 0.5 / self._rate_hz:
             raise DataError(

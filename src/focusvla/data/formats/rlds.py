@@ -66,6 +66,13 @@ class RLDSSource(FileSource):
         if spec is None:
             spec = _libero_spec(path, name)
         super().__init__(path, spec, episodes, damage)
+        listed = {file for file, _ in _files(path, info)}
+        unlisted = sorted(file.name for file in path.glob("*.tfrecord-*") if file not in listed)
+        self._notes = [f"{INFO_FILE} has no split of {name}, which is not read." for name in unlisted]
+
+    @property
+    def notes(self) -> list[str]:
+        return list(self._notes)
 
 
 @dataclass(frozen=True)
