@@ -156,7 +156,6 @@ class EvaluationConfig:
     begun anew, three times in all; a new process has 300 s at least."""
 
     def __post_init__(self):
-        _require(len(self.suites) > 0, "suites", "at least one suite", self.suites)
         _require(len(set(self.suites)) == len(self.suites), "suites", "each suite once", self.suites)
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", "each task once", self.tasks)
         _require(
