@@ -43,6 +43,7 @@ from focusvla.model.inference import InferenceModel
 from focusvla.model.language import WordTokenizer
 from focusvla.model.prompt import PromptTokenizer
 from focusvla.model.weights import load_tokenizer, load_vla_adapter_run, vla_adapter_config
+from focusvla.model.weights.files import require_merged
 from focusvla.model.weights.vla_adapter import (
     STATISTICS,
     is_vla_adapter_run,
@@ -262,6 +263,7 @@ def find_checkpoint(path: Path) -> Path:
         return path
     steps = checkpoint_steps(path)
     if not steps:
+        require_merged(path)
         raise CheckpointError(
             f"checkpoint={path}: expected a folder with model.safetensors, or a training run with "
             "checkpoints/step-*, found neither. Train one with `focusvla train`."

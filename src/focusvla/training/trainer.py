@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from focusvla.config import ExperimentConfig
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.loader import BatchLoader
-from focusvla.data.mixture import statistics_by_part
 from focusvla.data.storage import explained_storage_errors
 from focusvla.errors import ConfigurationError, DataError, StoppedError
 from focusvla.model.focusvla import FocusVLA, absolute_errors
@@ -35,6 +34,7 @@ from focusvla.training.checkpoint import (
     save_checkpoint,
 )
 from focusvla.training.checkpoint_metrics import CheckpointMetrics, OnCheckpoint
+from focusvla.training.data_checks import check_data, statistics_of_run
 from focusvla.training.engine import Engine
 from focusvla.training.loaders import Remark, StageProgress, open_loaders
 from focusvla.training.metrics import MetricsLog, Speed
@@ -44,7 +44,7 @@ from focusvla.training.optimization import (
     build_optimizer,
     learning_rate,
 )
-from focusvla.training.run import begin_run, require_same_data
+from focusvla.training.run import begin_run
 from focusvla.training.stopping import StopSignals
 from focusvla.training.validation import validate
 from focusvla.types import Batch
@@ -77,7 +77,8 @@ def train(
     Processes that torchrun or `accelerate launch` started together share the work. Returns the last checkpoint.
 
     Raises:
-        DataError: the data set does not fit the model, is damaged, or gave a loss that is not finite.
+        DataError: the data set does not fit the model, is damaged, holds what no policy could do, or gave a loss that is
+            not finite.
         ConfigurationError: the policy would see the middle of pictures that it was trained on whole, or `run` was begun
             with another configuration or on other data.
         CheckpointError: the newest checkpoint cannot be continued.
@@ -88,18 +89,17 @@ def train(
     _require_fitting(experiment, source)
     instructions = (source.episode(index).instruction for index in range(source.num_episodes))
     experiment = with_vocabulary(experiment, instructions)
-    statistics = statistics_by_part(source)
-    statistics.require_fitting(source.spec)
+    data = check_data(source, on_remark)
     engine = Engine(experiment.execution, config.precision, run)
     passes = engine.passes(config.batch_size)
+    statistics = statistics_of_run(run, data, on_remark)
     if engine.is_main:
-        begin_run(run, experiment)
+        begin_run(run, experiment, on_remark)
+        data.record(run)
     engine.wait()
     steps = checkpoint_steps(run)
     first_step = steps[-1] if steps else 0
     folder = checkpoint_folder(run, first_step)
-    if steps:
-        require_same_data(run, folder, source.spec, statistics)
     metrics = MetricsLog(run / "metrics.jsonl", first_step, engine)
     checkpoints = CheckpointMetrics(
         run, metrics, experiment.execution.keep_checkpoints, engine, on_checkpoint

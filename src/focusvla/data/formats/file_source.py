@@ -139,6 +139,11 @@ class FileSource:
         return 1
 
     @property
+    def location(self) -> Path:
+        """The folder or file that holds it."""
+        return self._location
+
+    @property
     def skipped(self) -> list[str]:
         """A sentence per episode, or per file of episodes, that was damaged and left out."""
         return list(self._damage.skipped)

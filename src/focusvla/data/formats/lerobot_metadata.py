@@ -385,20 +385,23 @@ def require_features(path: Path, info: Mapping[str, Any], spec: Spec) -> None:
     features, file = info["features"], path / layout.INFO_PATH
     pictured = [name for name, feature in features.items() if feature["dtype"] in ("video", "image")]
     for camera in spec.cameras:
-        if layout.camera_key(camera) not in pictured:
+        key = layout.stored_key(features, layout.camera_key(camera))
+        if key not in pictured:
             stored = [repr(name.removeprefix(layout.CAMERA_PREFIX)) for name in pictured]
             raise DataError(
-                f"{file}: expected camera {camera.name!r} of the spec, got {', '.join(stored) or 'none'}. "
-                "Name the spec's cameras as the data set does."
+                f"{file}: expected camera {camera.name!r} of the spec, got {', '.join(stored) or 'none'}. Looked for "
+                f"{key}, got the pictures {', '.join(pictured) or 'none'}: rename the feature, or name the spec's "
+                "cameras as the data set does (--spec takes a JSON file)."
             )
-        _require_color(file, camera, features[layout.camera_key(camera)])
-        shape = features[layout.camera_key(camera)].get("shape")
+        _require_color(file, camera, features[key])
+        shape = features[key].get("shape")
         if shape not in _shapes_of(camera):
             raise DataError(
-                f"{file}, {layout.camera_key(camera)}: expected {camera.height}x{camera.width} as in "
+                f"{file}, {key}: expected {camera.height}x{camera.width} as in "
                 f"the spec, got shape {shape}. Correct the spec."
             )
-    for key, names in ((layout.STATE_KEY, spec.state), (layout.ACTION_KEY, spec.action)):
+    for feature, names in ((layout.STATE_KEY, spec.state), (layout.ACTION_KEY, spec.action)):
+        key = layout.stored_key(features, feature)
         if key not in features:
             raise DataError(f"{file}: expected the feature {key}, got {', '.join(features)}. Rename it.")
         shape = features[key].get("shape")

@@ -52,11 +52,11 @@ class LeRobotSource(FileSource):
         spec = choose_spec(path, spec)
         require_features(path, metadata.info, spec)
         damage, rate = Damage(skip_damaged), float(metadata.info["fps"])
-        tables, encoded = _Tables(), _encoded_keys(metadata.info)
-        cameras = [layout.camera_key(camera) for camera in spec.cameras]
-        self._videos = EpisodeVideos(metadata, cameras)
+        self._keys = _Keys.of(metadata.info["features"], spec)
+        tables, encoded = _Tables(self._keys), _encoded_keys(metadata.info)
+        self._videos = EpisodeVideos(metadata, list(self._keys.cameras.values()))
         episodes = [
-            _LeRobotEpisode(path, entry, tables, self._videos, metadata.tasks, rate, encoded)
+            _LeRobotEpisode(path, entry, self._keys, tables, self._videos, metadata.tasks, rate, encoded)
             for entry in metadata.episodes
         ]
         super().__init__(path, spec, episodes, damage)
@@ -80,6 +80,12 @@ class LeRobotSource(FileSource):
     @property
     def robot_type(self) -> str | None:
         return self._info.get("robot_type")
+
+    @property
+    def recorded_names(self) -> dict[str, Any]:
+        """What the data set calls its numbers, in whatever form."""
+        keys = {"state": self._keys.state, "action": self._keys.action}
+        return {vector: self._info["features"][key].get("names") for vector, key in keys.items()}
 
     def metadata(self, index: int) -> dict[str, Any]:
         """What the collector noted about an episode; empty in data sets of others."""
@@ -121,27 +127,44 @@ class LeRobotSource(FileSource):
             return super().statistics()
         file, (action, state) = self._path / layout.STATISTICS_PATH, self._stored_statistics()
         return Statistics(
-            action=_quantiles(action, file, layout.ACTION_KEY, len(self.spec.action)),
-            state=_quantiles(state, file, layout.STATE_KEY, len(self.spec.state)),
+            action=_quantiles(action, file, self._keys.action, len(self.spec.action)),
+            state=_quantiles(state, file, self._keys.state, len(self.spec.state)),
         )
 
     def _stored_statistics(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the data set says of actions and of states, perhaps nothing."""
         file = self._path / layout.STATISTICS_PATH
         stored = read_json(file) if file.is_file() else {}
-        action, state = stored.get(layout.ACTION_KEY, {}), stored.get(layout.STATE_KEY, {})
+        action, state = stored.get(self._keys.action, {}), stored.get(self._keys.state, {})
         if not isinstance(action, dict) or not isinstance(state, dict):
             raise DataError(
-                f"{file}: expected names and values for {layout.ACTION_KEY} and {layout.STATE_KEY}, got something "
+                f"{file}: expected names and values for {self._keys.action} and {self._keys.state}, got something "
                 "else. Remove the file, and they are computed."
             )
         return action, state
 
 
+@dataclass(frozen=True)
+class _Keys:
+    """What the data set calls the features that are read."""
+
+    state: str
+    action: str
+    cameras: Mapping[str, str]
+    """By the spec's names."""
+
+    @classmethod
+    def of(cls, features: Mapping[str, Any], spec: Spec) -> "_Keys":
+        state, action = (layout.stored_key(features, key) for key in (layout.STATE_KEY, layout.ACTION_KEY))
+        cameras = {c.name: layout.stored_key(features, layout.camera_key(c)) for c in spec.cameras}
+        return cls(state, action, cameras)
+
+
 class _Tables:
     """The numbers of the data file that was asked for last, since neighbors often share one."""
 
-    def __init__(self):
+    def __init__(self, keys: _Keys):
+        self._keys = keys
         self._path: Path | None = None
         self._found: dict[int, _Rows] | DataError = {}
         self.places: dict[int, set[Path]] = {}
@@ -155,7 +178,7 @@ class _Tables:
         """
         if path != self._path:
             try:
-                self._found = _rows_by_episode(path)
+                self._found = _rows_by_episode(path, self._keys)
                 for index in self._found:
                     self.places.setdefault(index, set()).add(path)
             except DataError as error:
@@ -176,8 +199,8 @@ class _Rows:
     """What is stored beside them that only confirms the rest: `timestamp` and `index`, where they are."""
 
 
-def _rows_by_episode(path: Path) -> dict[int, _Rows]:
-    columns = [layout.STATE_KEY, layout.ACTION_KEY, "episode_index", "frame_index", "task_index"]
+def _rows_by_episode(path: Path, keys: _Keys) -> dict[int, _Rows]:
+    columns = [keys.state, keys.action, "episode_index", "frame_index", "task_index"]
     table = read_table(path, columns, optional=("timestamp", "index"))
     episode, frame, task = (table[name].to_numpy() for name in columns[2:])
     state, action = (table_of_floats(table[key], path, key) for key in columns[:2])
@@ -200,6 +223,7 @@ def _rows_by_episode(path: Path) -> dict[int, _Rows]:
 class _LeRobotEpisode:
     path: Path
     entry: EpisodeEntry
+    keys: _Keys
     tables: _Tables
     videos: EpisodeVideos
     tasks: Mapping[int, str]
@@ -234,7 +258,7 @@ class _LeRobotEpisode:
         return Recording(rows.state, rows.action, instruction)
 
     def frames(self, camera: Camera) -> Iterator[np.ndarray]:
-        key = layout.camera_key(camera)
+        key = self.keys.cameras[camera.name]
         if key in self.encoded:
             return self._stored_images(key, camera)
         video, positions = self.videos.find(self.entry.videos[key].path, self.entry.index)

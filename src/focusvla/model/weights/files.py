@@ -33,10 +33,12 @@ def safetensors_files(folder: Path) -> list[Path]:
     """The files of a folder's weights, in the order of their names: one, or those that its index names.
 
     Raises:
-        CheckpointError: the index is damaged, or names files elsewhere.
+        CheckpointError: the index is damaged, or names files elsewhere; or there is an adapter alone.
     """
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
+        if not (folder / "model.safetensors").is_file():
+            require_merged(folder)
         return [folder / "model.safetensors"]
     try:
         names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
@@ -49,6 +51,20 @@ def safetensors_files(folder: Path) -> list[Path]:
             f"{index}: expected names of files beside it, got {', '.join(names)}. Do not use it."
         )
     return [folder / name for name in names]
+
+
+def require_merged(folder: Path) -> None:
+    """Raise if the folder holds a low-rank adapter, which is no model without the weights that it belongs to.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    for adapter in (folder, folder / "lora_adapter"):
+        if (adapter / "adapter_config.json").is_file():
+            raise CheckpointError(
+                f"{folder}: expected the weights of a model, got an adapter that was not merged into them ({adapter}). "
+                "Merge it first, with the script of those who trained it or with peft's merge_and_unload."
+            )
 
 
 def _read_one(path: Path) -> StateDict:
