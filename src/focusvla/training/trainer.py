@@ -109,6 +109,7 @@ def train(
         engine.leave()
         checkpoints.collect(wait=True)
         return folder
+    engine.start_trackers(run, asdict(experiment))  # what cannot be reached is told before hours of decoding
     torch.manual_seed(config.seed)
     model = FocusVLA(experiment.model)
     if steps:
@@ -127,7 +128,6 @@ def train(
     weights = action_weights(config, source.spec).to(engine.device)
     if steps:
         restore_training(folder, model, optimizer)
-    engine.start_trackers(run, asdict(experiment))
     speed = Speed(config.batch_size, engine.device)
     shares = range(engine.process * passes, (engine.process + 1) * passes)
     batches = loaders.training.batches(

@@ -15,6 +15,7 @@ from focusvla.data.inspection.numbers import Numbers, measure_numbers
 from focusvla.data.inspection.pictures import CameraFinding, inspect_pictures
 from focusvla.data.normalization import Statistics, untouched_dimensions
 from focusvla.data.samples import split_parts
+from focusvla.data.verification import require_pictures
 from focusvla.errors import ConfigurationError, DataError
 
 _Progress = Callable[[int, int], None]
@@ -77,6 +78,10 @@ def inspect_source(
     cameras, lags, picture_errors = inspect_pictures(
         source, pictured, lambda done: on_progress(2 * source.num_episodes + done, total)
     )
+    try:
+        require_pictures(source)
+    except DataError as error:
+        picture_errors = tuple(dict.fromkeys([*picture_errors, str(error)]))
     return Inspection(
         **vars(numbers),
         steps_per_picture=source.steps_per_picture,
