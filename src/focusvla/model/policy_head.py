@@ -84,7 +84,8 @@ class NoiseLatent(ConstantLatent):
         self.register_buffer("noise", torch.randn(chunk_length, action_dim * width))
 
     def forward(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch chunk width"]:
-        return self.encode(self.noise).expand(tokens.shape[0], -1, -1)
+        noise = self.noise.to(self.norm.weight.dtype)  # weights may be divided and gathered in another
+        return self.encode(noise).expand(tokens.shape[0], -1, -1)
 
 
 class ActionQueryLatent(ConstantLatent):
@@ -181,8 +182,8 @@ class PolicyHead(nn.Module):
         if isinstance(self.latent, ActionQueryLatent):
             states = list(states)
             latent = self.latent(states[-1][1])
-        else:
-            latent = self.latent(proprioception)
+        else:  # contiguous: each layer's input has one layout, for which it is compiled once
+            latent = self.latent(proprioception).contiguous()
         raw = self._raw_values(features) if self.reads_features else None
         beside = SideStream(features.device)
         # Until both streams meet, what one of them reads must not be overwritten by the other.
