@@ -27,11 +27,12 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from focusvla.config import ExecutionConfig
-from focusvla.devices import choose_device
+from focusvla.config import ExecutionConfig, ExperimentConfig
+from focusvla.devices import choose_device, explained_device_errors, free_memory, taken_by_others
 from focusvla.errors import ConfigurationError, MissingDependencyError
 from focusvla.model.compilation import compiled_for_each_shape
 from focusvla.model.focusvla import FocusVLA
+from focusvla.training.memory import fit_device
 
 _LONGEST_WAIT = timedelta(hours=6)
 """For one process that encodes frames or evaluates in the simulator while the others wait."""
@@ -57,12 +58,29 @@ class Engine:
         if execution.threads:
             torch.set_num_threads(execution.threads)
         self.device: torch.device = self._accelerator.device
+        with self.explained_errors():
+            torch.zeros(1, device=self.device)
         self.num_processes: int = self._accelerator.num_processes
         self.process: int = self._accelerator.process_index
         self.is_main: bool = self._accelerator.is_main_process
         if self.num_processes > 1:
             # A process that ends inside its group is now and then aborted (pytorch/pytorch#190489).
             atexit.register(_leave_group)
+
+    def fit(self, experiment: ExperimentConfig) -> ExperimentConfig:
+        """The same experiment in passes for which the device of every process has memory; on a CPU as it is.
+
+        Raises:
+            ConfigurationError: there are none, or those that were chosen have none; the flags that mend it are named.
+        """
+        free = free_memory(self.device)
+        if free is None:
+            return experiment
+        of_all: Any = self._accelerator.gather(torch.tensor([free], device=self.device))
+        others = taken_by_others(self.device)
+        fitting = fit_device(experiment, float(of_all.min()), self.num_processes, others)
+        self._execution = fitting.execution
+        return fitting
 
     def passes(self, batch_size: int) -> int:
         """How many times each process computes a part of a step's batch.
@@ -107,6 +125,13 @@ class Engine:
             # Not left to the group: gloo took a mean for a sum up to torch 2.8 and said nothing.
             divided.set_force_sum_reduction_for_comms(True)
         return model
+
+    def explained_errors(self) -> AbstractContextManager[None]:
+        """Tells in one message, in the block, that the device has too little memory or is another process's."""
+        return explained_device_errors(
+            self.device,
+            "give a smaller --micro-batch-size, --gradient-checkpointing, or with several GPUs --parallelism fsdp2",
+        )
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Compute in the training's precision."""

@@ -38,6 +38,7 @@ from focusvla.training.checkpoint import (
 )
 from focusvla.training.engine import Engine
 from focusvla.training.loaders import Remark, StageProgress, open_loaders
+from focusvla.training.memory import flags_of, plan_memory
 from focusvla.training.metrics import MetricsLog, Speed, read_metrics
 from focusvla.training.optimization import (
     WeightAverage,
@@ -83,8 +84,8 @@ def train(
 
     Raises:
         DataError: the data set does not fit the model, is damaged, or gave a loss that is not finite.
-        ConfigurationError: the policy would see the middle of pictures that it was trained on whole, or `run` was begun
-            with another configuration or on other data.
+        ConfigurationError: the policy would see the middle of pictures that it was trained on whole, `run` was begun
+            with another configuration or on other data, or the device cannot be used or has too little memory.
         CheckpointError: the newest checkpoint cannot be continued.
         StorageError: the disk is full or a folder cannot be written.
         StoppedError: SIGTERM or Ctrl-C came; the step is saved.
@@ -96,6 +97,12 @@ def train(
     statistics = statistics_by_part(source)
     statistics.require_fitting(source.spec)
     engine = Engine(experiment.execution, config.precision, run)
+    fitted = engine.fit(experiment)
+    if fitted.execution != experiment.execution:
+        on_remark(
+            f"to fit the device: {flags_of(fitted.execution)}; {plan_memory(fitted, engine.num_processes)}"
+        )
+        experiment = fitted
     passes = engine.passes(config.batch_size)
     if engine.is_main:
         begin_run(run, experiment)
@@ -117,7 +124,8 @@ def train(
         restore_weights(folder, model)
     else:
         load_pretrained(model, experiment.weights)
-    model.to(engine.device)
+    with engine.explained_errors():
+        model.to(engine.device)
     with engine.first_on_host():  # who decodes and encodes what the others then find
         loaders = open_loaders(
             model, experiment, source, statistics, cache_folder, engine.device, on_stage, on_remark
@@ -138,7 +146,7 @@ def train(
         engine.num_processes * passes,
         experiment.execution.prefetched_batches,
     )
-    with StopSignals() as stop, closing(batches):
+    with StopSignals() as stop, closing(batches), engine.explained_errors():
         for step in range(first_step, config.steps):
             began = time.perf_counter()
             rate = learning_rate(config, step)
