@@ -18,6 +18,7 @@ from focusvla.data.crops import crop_center
 from focusvla.data.prefetching import map_ahead
 from focusvla.data.samples import Samples
 from focusvla.data.transforms import draw_variations, vary
+from focusvla.devices import upload
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.types import Batch, ModelInputs
 
@@ -170,9 +171,7 @@ class BatchLoader:
         return Batch(inputs=inputs, actions=self._moved(actions), action_mask=self._moved(mask))
 
     def _moved(self, tensor: Tensor) -> Tensor:
-        if self._device.type == "cuda":  # from pinned memory, a copy does not wait for the computation
-            return tensor.pin_memory().to(self._device, non_blocking=True)
-        return tensor.to(self._device)
+        return upload(tensor, self._device)
 
 
 def padded_tokens(

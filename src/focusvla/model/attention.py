@@ -57,7 +57,10 @@ def product_in_float32(
     Scores decide which patch is the last of the best K: rounded to bfloat16's 8 bits, several are equal there.
     """
     kind = left.device.type
-    with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+    is_cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(
+        kind
+    )  # the meta device has none
+    with torch.autocast(kind, enabled=False) if is_cast else nullcontext():
         return left.float() @ right.float()
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from focusvla.config import ModelConfig
+from focusvla.devices import upload
 from focusvla.model.blocks import BLOCKS
 from focusvla.model.side_stream import SideStream
 
@@ -57,7 +58,7 @@ class TrainingNoiseLatent(ConstantLatent):
         # The last number keeps it apart from what batches are drawn with.
         (state,) = np.random.SeedSequence([seed, step, 0, 1]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(state) & (2**63 - 1))
-        self._drawn = torch.randn(self._shape, generator=generator)
+        self._drawn = upload(torch.randn(self._shape, generator=generator), self.norm.weight.device)
 
     @property
     def _shape(self) -> tuple[int, int]:
