@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=BENCHMARKS / "results")
     parser.add_argument("--only", nargs="+", help="names of parts")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of `run`, which ends what it started
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         environment = prepared_environment(Path(folder))
@@ -156,7 +157,12 @@ def prepared_environment(folder: Path) -> dict[str, str]:
     # Stand-ins last: whatever is installed is found first.
     joined = os.pathsep.join([*map(str, paths), *filter(None, known), str(folder)])
     sys.path.append(str(folder))
-    return os.environ | {"PYTHONPATH": joined, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+    # What is compiled goes with the folder: a part that is stopped leaves half-written files, which the next would load.
+    compiled = {
+        "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
+        "TRITON_CACHE_DIR": str(folder / "triton"),
+    }
+    return os.environ | compiled | {"PYTHONPATH": joined, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def missing(package: str) -> bool:
@@ -381,7 +387,8 @@ def described_figures(figures: dict[str, Any]) -> list[str]:
     if "requests_per_second" in figures:
         return [
             f"- {figures['requests_per_second']:.4g} answers/s to {figures['clients']} clients, p50 "
-            f"{figures['p50_ms']:.4g} ms, p99 {figures['p99_ms']:.4g} ms, {figures['lost']} lost, {figures['swapped']} swapped"
+            f"{figures['p50_ms']:.4g} ms, p99 {figures['p99_ms']:.4g} ms, {figures['lost']} lost, "
+            f"{figures['swapped']} swapped"
         ]
     return []
 

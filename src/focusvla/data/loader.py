@@ -14,6 +14,7 @@ from torch import Tensor
 
 from focusvla.config import Augmentation
 from focusvla.data.batch_order import BatchOrder, step_generator
+from focusvla.data.compressed_frames import CompressedFrames
 from focusvla.data.crops import crop_center
 from focusvla.data.prefetching import map_ahead
 from focusvla.data.samples import Samples
@@ -50,7 +51,7 @@ class BatchLoader:
         batch_size: int,
         seed: int,
         tokenize: Tokenize,
-        images: np.ndarray | None = None,
+        images: np.ndarray | CompressedFrames | None = None,
         features: np.ndarray | None = None,
         augmentation: Augmentation | None = None,
         center_crop_area: float = 1.0,
