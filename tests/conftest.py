@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
@@ -11,6 +12,7 @@ import pytest
 
 from focusvla.data.memory import MemorySource, random_source
 from focusvla.simulation.libero import libero_spec
+from recorded_demonstrations import record_once
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +23,10 @@ def arm_source() -> Callable[..., MemorySource]:
         return random_source(libero_spec(32), lengths)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory) -> Path:
+    """Two undisturbed demonstrations of LIBERO-Object's task 2, to read: see `recorded_demonstrations.CONFIG`."""
+    base = tmp_path_factory.getbasetemp()
+    return record_once(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)

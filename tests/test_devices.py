@@ -1,10 +1,18 @@
 """Which device a name means, and the one message for each that cannot be used."""
 
+import inspect
+
 import pytest
 import torch
 
+from focusvla.cli.commands import report
+from focusvla.cli.focus import focus
+from focusvla.cli.vla_eval import serve_vla_eval
+from focusvla.config import EvaluationConfig, ExecutionConfig, ServingConfig
 from focusvla.devices import choose_device, described, explained_device_errors, free_memory, taken_by_others
 from focusvla.errors import ConfigurationError
+from focusvla.evaluation.policies import checkpoint_source
+from focusvla.policy import load_policy
 
 
 @pytest.fixture
@@ -107,3 +115,11 @@ def test_memory_that_runs_out_and_an_exclusive_gpu_are_one_message_each(cuda):
         raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
     with pytest.raises(RuntimeError, match="of ours"), explained_device_errors(device, "halve it"):
         raise RuntimeError("a fault of ours")
+
+
+@pytest.mark.parametrize(
+    "takes_device",
+    [EvaluationConfig, ExecutionConfig, ServingConfig, checkpoint_source, focus, load_policy, report, serve_vla_eval],
+)  # fmt: skip
+def test_whatever_computes_takes_the_gpu_if_there_is_one_without_being_told(takes_device):
+    assert inspect.signature(takes_device).parameters["device"].default == "auto"

@@ -214,62 +214,33 @@ def missing_but_for_stand_in(package: str) -> bool:
 def parts(device: str, *, quick: bool) -> list[Part]:
     """What is run, in this order."""
     paper, mini = ("paper_tiny", "tiny") if quick else ("paper", "mini")
-    is_mini_missing = mini == "mini" and missing(MINI_NEEDS)
-    if is_mini_missing:  # its encoder's weights are in a package
+    if missing(MINI_NEEDS):  # its encoder's weights are in a package
         mini = "tiny"
-    runs = "cuda" if device == "cuda" else "cpu"
+    runs, precision = ("cuda", "bfloat16") if device == "cuda" else ("cpu", "float32")
+    with_graph, with_compiled_graph = (["graph"], ["compiled graph"]) if runs == "cuda" else ([], [])
 
-    def script(name: str, *arguments: str) -> list[str]:
-        return [sys.executable, str(BENCHMARKS / name), *arguments, *(["--quick"] if quick else [])]
+    def script(name: str, arguments: str, *others: str) -> list[str]:
+        quickly = ["--quick"] if quick else []
+        return [sys.executable, str(BENCHMARKS / name), *arguments.split(), *others, *quickly]
 
-    def latency(*modes: str) -> list[str]:
-        timed = [
-            "--presets",
-            paper,
-            "--device",
-            runs,
-            "--precisions",
-            "bfloat16",
-            "--calls",
-            "50",
-            "--seconds",
-            "30",
-        ]
-        return script("latency.py", *timed, "--modes", *modes)
-
-    def training(preset: str, *arguments: str) -> list[str]:
-        chosen = ["--presets", preset, "--device", "auto" if runs == "cuda" else "cpu"]
-        return script("training.py", *chosen, *arguments)
-
-    graph, compiled_graph = (["graph"], ["compiled graph"]) if runs == "cuda" else ([], [])
+    timed = f"--presets {paper} --device {runs} --precisions {precision} --calls 50 --seconds 30 --modes"
+    trained = (
+        f"--device {'auto' if runs == 'cuda' else 'cpu'} --precision {precision} --steps 8 --presets {paper}"
+    )
+    small = f"--device {'auto' if runs == 'cuda' else 'cpu'} --steps 50 --presets {mini}"
+    asked = f"--preset {mini} --device {runs} --clients 32 --seconds 12 --turn-seconds 4 --turns 1"
     tests = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", *gpu_tests()]
-    lacking = tuple(package for package in SERVER_NEEDS if missing(package))
-    load = [
-        "--preset",
-        mini,
-        "--device",
-        runs,
-        "--clients",
-        "32",
-        "--seconds",
-        "12",
-        "--turn-seconds",
-        "4",
-        "--turns",
-        "1",
-    ]
+    of_server = tuple(package for package in SERVER_NEEDS if missing(package))
     return [
         Part("tests", tests, 150, ("pytest",) if missing("pytest") else ()),
-        Part("latency", latency("plain", "eager", *graph, "reference"), 90),
-        Part("training", training(paper, "--steps", "8", "--precision", "bfloat16"), 90),
-        Part("latency, compiled", latency("eager", "compiled", *compiled_graph), 120),
+        Part("latency", script("latency.py", timed, "plain", "eager", *with_graph, "reference"), 90),
+        Part("training", script("training.py", trained), 90),
         Part(
-            "training, compiled",
-            training(paper, "--steps", "8", "--precision", "bfloat16", "--compiled"),
-            150,
+            "latency, compiled", script("latency.py", timed, "eager", "compiled", *with_compiled_graph), 120
         ),
-        Part("small training", training(mini, "--steps", "50"), 40),
-        Part("server", script("serving.py", *load), 60, lacking),
+        Part("training, compiled", script("training.py", trained, "--compiled"), 150),
+        Part("small training", script("training.py", small), 40),
+        Part("server", script("serving.py", asked), 60, of_server),
     ]
 
 

@@ -62,9 +62,8 @@ def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     computation nor the caller for the copy."""
     if device.type != "cuda":
         return tensor.to(device)
-    with torch.cuda.device(
-        device
-    ):  # a thread begins at the first GPU, where pinning would take a context's memory
+    # A thread begins at the first GPU, where pinning would take a context's memory.
+    with torch.cuda.device(device):
         return tensor.pin_memory().to(device, non_blocking=True)
 
 

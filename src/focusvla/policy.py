@@ -34,6 +34,7 @@ from focusvla.data.normalization import (
     state_normalizer,
 )
 from focusvla.data.pictures import prepare_pictures
+from focusvla.devices import choose_device, explained_device_errors
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
 from focusvla.model.adapters import merge_adapters
 from focusvla.model.focusvla import FocusVLA
@@ -81,7 +82,7 @@ class FocusVLAPolicy:
         """
         if self._prepared is not None:
             raise ConfigurationError("prepare: expected a policy that was not prepared before. Load it anew.")
-        device = self.model.feature_mean.device.type
+        device = self.device.type
         if (
             config.compiled
             and device == "cpu"
@@ -105,6 +106,11 @@ class FocusVLAPolicy:
         other = FocusVLAPolicy(self.model, self.spec, statistics, self.experiment)
         other._prepared = self._prepared
         return other
+
+    @property
+    def device(self) -> torch.device:
+        """Where it answers."""
+        return self.model.feature_mean.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -190,7 +196,7 @@ class FocusVLAPolicy:
                     f"({', '.join(self.spec.state)}), got shape {observation.state.shape}."
                 )
         states = np.stack([self.state_normalizer.normalize(each.state) for each in observations])
-        return torch.from_numpy(states).to(self.model.feature_mean.device)
+        return torch.from_numpy(states).to(self.device)
 
     def _images(
         self, observations: Sequence[Observation]
@@ -199,7 +205,7 @@ class FocusVLAPolicy:
         resizes what is trained on."""
         if not self.cameras:
             return None
-        model, device = self.experiment.model, self.model.feature_mean.device
+        model, device = self.experiment.model, self.device
         views = []
         for camera in self.spec.cameras:
             pixels = np.stack([_image(each, camera) for each in observations])
@@ -269,29 +275,26 @@ def weights_digest(checkpoint: Path) -> str:
 
 
 def load_policy(
-    path: Path, device: str = "cpu", statistics: str | None = None, pictures: GivenPictures = AS_STORED
+    path: Path, device: str = "auto", statistics: str | None = None, pictures: GivenPictures = AS_STORED
 ) -> FocusVLAPolicy:
-    """Load a checkpoint, the newest one of a training run, or a run folder of VLA-Adapter's, onto a device of torch's.
-    Strict: every key must match; adapters are merged. After training on a mixture, `statistics` names the part whose
-    robot is to be driven. `pictures` are steps of which the checkpoint says nothing.
+    """Load a checkpoint, the newest one of a training run, or a run folder of VLA-Adapter's, onto the device of that
+    name. Strict: every key must match; adapters are merged. After training on a mixture, `statistics` names the part
+    whose robot is to be driven. `pictures` are steps of which the checkpoint says nothing.
 
     Raises:
-        ConfigurationError: there is no such device, no such part, or none named where there are several, or a picture
-            step is given that the checkpoint has otherwise.
+        ConfigurationError: the device cannot be used or has too little memory, there is no such part, or none named where
+            there are several, or a picture step is given that the checkpoint has otherwise.
         CheckpointError: a file is missing or damaged, or keys are missing or unexpected, which are listed.
         MissingDependencyError: the vision encoder's weights come from a package that is not installed.
     """
-    folder = find_checkpoint(path)
+    place, folder = choose_device(device), find_checkpoint(path)
     experiment = with_given_pictures(folder, read_experiment(folder), pictures)
     spec, of_parts = read_conventions(folder)
     chosen = of_parts.choose(statistics)
     model = _load_model(folder, experiment)
     model.tokenizer = read_tokenizer(folder, model)
-    try:
-        model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        reason = str(error).splitlines()[0]
-        raise ConfigurationError(f"device={device!r}: cannot be used here ({reason}). Try 'cpu'.") from error
+    with explained_device_errors(place, "give --device cpu"):
+        model.to(place)
     return FocusVLAPolicy(model, spec, chosen, experiment)
 
 

@@ -108,7 +108,7 @@ def test_a_second_policy_of_other_conventions_is_refused_too(source, folder, tmp
         ("cascaded", ("--suite", "aloha", "--trial"), "trial: expected at least one number with --suite, got none"),
         ("blind", ("--data", "DATA"), "expected one that sees, got vision.encoder='none'"),
         ("mlp", ("--data", "DATA"), "expected 'cascaded' or 'mixed', got 'mlp'"),
-        ("cascaded", ("--data", "DATA", "--device", "abacus"), "device='abacus': cannot be used here"),
+        ("cascaded", ("--data", "DATA", "--device", "abacus"), "device='abacus': expected auto"),
         ("x=", ("--data", "DATA"), "expected FOLDER or NAME=FOLDER"),
     ],
 )  # fmt: skip

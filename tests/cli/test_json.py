@@ -127,10 +127,7 @@ def test_a_comparison_prints_what_it_writes_while_people_read_standard_error(arm
 
 @pytest.mark.simulator
 @pytest.mark.slow
-def test_an_evaluation_and_a_replay_print_nothing_else_though_simulators_talk(arm_source, tmp_path):
-    from focusvla.config import DemonstrationConfig
-    from focusvla.demonstrations.collect import collect_demonstrations
-
+def test_an_evaluation_and_a_replay_print_nothing_else_though_simulators_talk(arm_source, recorded, tmp_path):
     def document(*arguments: object) -> dict:
         ended = subprocess.run(
             [sys.executable, "-m", "focusvla", *map(str, arguments), "--workers", "1", "--json"],
@@ -140,20 +137,7 @@ def test_an_evaluation_and_a_replay_print_nothing_else_though_simulators_talk(ar
         assert ended.returncode == 0, ended.stderr
         return json.loads(ended.stdout)
 
-    data = tmp_path / "data"
-    collect_demonstrations(
-        DemonstrationConfig(
-            tasks=(2,),
-            episodes_per_task=1,
-            image_size=32,
-            noise=0.0,
-            pushes=False,
-            steps_per_picture=8,
-            workers=1,
-        ),
-        data,
-    )
-    found = document("replay", "--data", data)
+    found = document("replay", "--data", recorded, "--episodes", 1)
     assert found["success"]["rate"] == 1
     assert set(found["episodes"][0]) == {
         *("episode", "task", "success", "steps", "recorded_steps", "state_difference", "picture_difference")

@@ -12,30 +12,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from focusvla.config import DemonstrationConfig
 from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.errors import ConfigurationError, StorageError
+from recorded_demonstrations import CONFIG
 
 pytestmark = [pytest.mark.simulator, pytest.mark.slow]
 
-CONFIG = DemonstrationConfig(
-    tasks=(2,), episodes_per_task=2, image_size=64, mesh_cell_meters=0.008, noise=0.0, pushes=False, workers=2
-)
-
 COMMAND = [
-    *[sys.executable, "-m", "focusvla", "demonstrate", "--tasks", "2", "--episodes-per-task", "2"],
-    *[
+    *(
+        sys.executable,
+        "-m",
+        "focusvla",
+        "demonstrate",
+        "--tasks",
+        "2",
+        "--episodes-per-task",
+        "2",
+        "--no-pushes",
+    ),
+    *(
         "--image-size",
         "64",
         "--mesh-cell-meters",
         "0.008",
+        "--steps-per-picture",
+        "8",
         "--noise",
         "0",
-        "--no-pushes",
-        "--workers",
-        "2",
         "--output",
-    ],
+    ),
 ]
 
 
@@ -59,32 +64,37 @@ def kill_tree(process):
     process.wait()
 
 
-def test_a_killed_recording_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
-    disturbed, undisturbed = tmp_path / "disturbed", tmp_path / "undisturbed"
-    process = subprocess.Popen([*COMMAND, str(disturbed)])
+def test_a_killed_recording_goes_on_and_ends_as_an_undisturbed_one_and_a_slow_camera_repeats_pictures(
+    tmp_path, recorded
+):
+    output = tmp_path / "disturbed"
+    process = subprocess.Popen([*COMMAND, str(output)])
     staging = tmp_path / "disturbed.recording" / "episodes"
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and not (staging.is_dir() and any(staging.glob("libero_object-*"))):
         assert process.poll() is None
         time.sleep(0.05)
     kill_tree(process)
-    assert not disturbed.exists()
-    for output in (disturbed, undisturbed):
-        finished = subprocess.run([*COMMAND, str(output)], capture_output=True, text=True)
-        assert finished.returncode == 0, finished.stderr
-        assert "Traceback" not in finished.stderr
-    assert vectors(disturbed) == vectors(undisturbed)
+    assert not output.exists()
+    finished = subprocess.run([*COMMAND, str(output)], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert vectors(output) == vectors(recorded)
     assert not (tmp_path / "disturbed.recording").exists()
-    summary = json.loads((disturbed / "meta" / "demonstrations.json").read_text())
+    summary = json.loads((output / "meta" / "demonstrations.json").read_text())
     assert summary["tasks"]["2"]["kept"] == 2
     assert summary["config"]["mesh_cell_meters"] == 0.008
+    slow, fast = LeRobotSource(output), LeRobotSource(recorded)
+    assert (slow.steps_per_picture, fast.steps_per_picture) == (8, 1)
+    shown, seen = (np.array(list(source.frames(0, "image2")), int) for source in (slow, fast))
+    assert len(shown) == len(seen)
+    for step in range(len(shown)):
+        np.testing.assert_allclose(shown[step].mean(), seen[step - step % 8].mean(), atol=0.5)
+        np.testing.assert_allclose(shown[step], shown[step - step % 8], atol=30)
 
 
-def test_a_recorded_episode_opens_the_gripper_at_its_end_and_its_frames_show_something(tmp_path):
-    from focusvla.demonstrations.collect import collect_demonstrations
-
-    collect_demonstrations(CONFIG, tmp_path / "data")
-    source = LeRobotSource(tmp_path / "data")
+def test_a_recorded_episode_opens_the_gripper_at_its_end_and_its_frames_show_something(recorded):
+    source = LeRobotSource(recorded)
     assert source.num_episodes == 2
     episode = source.episode(0)
     assert episode.instruction == "pick up the salad dressing and place it in the basket"
@@ -96,21 +106,6 @@ def test_a_recorded_episode_opens_the_gripper_at_its_end_and_its_frames_show_som
         assert frames[0].shape == (64, 64, 3)
         assert frames[0].std() > 10
         assert abs(frames[0].astype(int) - frames[-1]).mean() > 1
-
-
-def test_a_slow_camera_repeats_its_pictures_and_the_dataset_says_so(tmp_path):
-    from focusvla.demonstrations.collect import collect_demonstrations
-
-    slow, fast = tmp_path / "slow", tmp_path / "fast"
-    collect_demonstrations(CONFIG, fast)
-    collect_demonstrations(dataclasses.replace(CONFIG, steps_per_picture=4), slow)
-    assert vectors(slow) == vectors(fast)
-    assert LeRobotSource(slow).steps_per_picture == 4
-    shown, seen = (np.array(list(LeRobotSource(path).frames(0, "image2")), int) for path in (slow, fast))
-    assert len(shown) == len(seen)
-    for step in range(len(shown)):
-        np.testing.assert_allclose(shown[step].mean(), seen[step - step % 4].mean(), atol=0.5)
-        np.testing.assert_allclose(shown[step], shown[step - step % 4], atol=30)
 
 
 def test_an_existing_folder_and_an_unfinished_recording_of_other_values_are_refused(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from focusvla.config import AS_STORED, EvaluationConfig, GivenPictures, InferenceConfig
+from focusvla.config import AS_STORED, Augmentation, EvaluationConfig, GivenPictures, InferenceConfig
 from focusvla.data.memory import random_source
 from focusvla.data.samples import build_samples
 from focusvla.errors import ConfigurationError, DataError
@@ -56,7 +56,12 @@ def run(train_tiny) -> Path:
     return train_tiny("cascaded")
 
 
-def test_with_nothing_kept_from_it_the_error_is_the_training_s_validation_loss(run, source):
+@pytest.mark.parametrize("crop_area", [1.0, 0.5])
+def test_with_nothing_kept_from_it_the_error_is_the_training_s_validation_loss(train_tiny, source, crop_area):
+    pictures = dataclasses.replace(tiny().model.pictures, center_crop_area=crop_area)
+    model = dataclasses.replace(tiny().model, pictures=pictures)
+    augmentation = Augmentation(colors="successive", crop_area=crop_area)
+    run = train_tiny("cropping", dataclasses.replace(tiny(), model=model), augmentation=augmentation)
     found = measure_action_errors(load_policy(run), source)
     losses = [
         line["validation_loss"] for line in read_metrics(run / "metrics.jsonl") if "validation_loss" in line

@@ -143,6 +143,7 @@ def test_parts_on_several_hosts_are_the_whole(blind_checkpoint, tmp_path):
     whole = play("whole")
     parts = [play(f"part-{shard}", shard=shard, num_shards=2) for shard in range(2)]
     assert [len(part) for part in parts] == [2, 2]
+    assert json.loads((tmp_path / "whole/protocol.json").read_text())["device"] == "cpu"
     assert sorted(parts[0] + parts[1]) == whole
     assert merge_evaluations([tmp_path / "part-0", tmp_path / "part-1"], tmp_path / "merged") == (4, 4)
     assert outcomes(tmp_path / "merged") == outcomes(tmp_path / "whole")

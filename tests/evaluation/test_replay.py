@@ -1,21 +1,16 @@
 """A demonstration succeeds again, to the last bit, and one whose conventions were broken does not."""
 
-import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from focusvla.config import DemonstrationConfig
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.replay import RecordedActions, replay
 from focusvla_client import Observation
-
-CONFIG = DemonstrationConfig(
-    tasks=(2,), episodes_per_task=1, image_size=64, noise=0.0, pushes=False, steps_per_picture=8, workers=1
-)
 
 
 def test_recorded_actions_come_eight_at_a_time_and_end():
@@ -28,16 +23,13 @@ def test_recorded_actions_come_eight_at_a_time_and_end():
 
 @pytest.mark.simulator
 @pytest.mark.slow
-def test_a_demonstration_succeeds_again_and_with_the_gripper_reversed_it_does_not(tmp_path):
-    from focusvla.demonstrations.collect import collect_demonstrations
-
-    data = tmp_path / "data"
-    collect_demonstrations(CONFIG, data)
-    (result,) = replay(data, workers=1)
-    assert result.success
-    assert result.steps == result.recorded_steps
-    assert result.state_difference == 0.0
-    assert result.picture_difference < 3.0  # the video's compression
+def test_a_demonstration_succeeds_again_and_with_the_gripper_reversed_it_does_not(tmp_path, recorded):
+    data = shutil.copytree(recorded, tmp_path / "data")
+    for result in replay(data, workers=1):
+        assert result.success
+        assert result.steps == result.recorded_steps
+        assert result.state_difference == 0.0
+        assert result.picture_difference < 3.0  # the video's compression
 
     file = next(data.glob("data/*/*.parquet"))
     table = pq.read_table(file)
@@ -45,21 +37,22 @@ def test_a_demonstration_succeeds_again_and_with_the_gripper_reversed_it_does_no
     actions[:, 6] *= -1
     reversed_ = pa.FixedSizeListArray.from_arrays(pa.array(actions.reshape(-1)), 7)
     pq.write_table(table.set_column(table.schema.get_field_index("action"), "action", reversed_), file)
-    (broken,) = replay(data, workers=1)
+    (broken,) = replay(data, num_episodes=1, workers=1)
     assert not broken.success
 
 
 @pytest.mark.simulator
 @pytest.mark.slow
-def test_disturbed_demonstrations_are_not_replayed(tmp_path):
-    from focusvla.demonstrations.collect import collect_demonstrations
-
-    collect_demonstrations(dataclasses.replace(CONFIG, pushes=True), tmp_path / "data")
-    with pytest.raises(ConfigurationError, match="expected undisturbed demonstrations, got none among 1"):
-        replay(tmp_path / "data")
-    episodes = next((tmp_path / "data").glob("meta/episodes/*/*.parquet"))
+def test_disturbed_demonstrations_are_not_replayed(tmp_path, recorded):
+    data = shutil.copytree(recorded, tmp_path / "data")
+    episodes = next(data.glob("meta/episodes/*/*.parquet"))
     table = pq.read_table(episodes)
-    column = pa.array([json.dumps({})])
-    pq.write_table(table.set_column(table.schema.get_field_index("metadata"), "metadata", column), episodes)
+    place = table.schema.get_field_index("metadata")
+    made = [json.loads(text) for text in table["metadata"].to_pylist()]
+    pushed = pa.array([json.dumps(each | {"pushes": True}) for each in made])
+    pq.write_table(table.set_column(place, "metadata", pushed), episodes)
+    with pytest.raises(ConfigurationError, match="expected undisturbed demonstrations, got none among 2"):
+        replay(data)
+    pq.write_table(table.set_column(place, "metadata", pa.array([json.dumps({})] * 2)), episodes)
     with pytest.raises(ConfigurationError, match="expected episodes that say where they began"):
-        replay(tmp_path / "data")
+        replay(data)

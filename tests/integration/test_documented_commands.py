@@ -54,6 +54,7 @@ REPLACED = {
     r"(torchrun --nnodes 2) --nproc-per-node 4(.*) host1:\d+(.*)": BOTH_HOSTS,
     r"(--robustness.*) --trials 1": r"\1 --trials 2",
     r"(evaluate .* results/(?:all|part|robust).*)": r"\1 --no-videos",  # most of the time would be theirs
+    r" paper=results/spatial .*": " paper=results/all",
     r"(focusvla serve.*)": rf"\1 & {IS_SERVED}; kill $!; wait $!",
     r"(.*part-)0 --shard 0 (--num-shards 4) --tasks 2(.*)": ALL_SHARDS,
     **({} if find_spec("rerun") else {r" --rerun \S+": ""}),
@@ -109,9 +110,13 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / path).mkdir(parents=True)
     mine = write_lerobot(tmp_path / "data/mine", random_source(libero_spec(256), (9, 8, 7)))
     (mine / "meta/spec.json").unlink()
-    (tmp_path / "data/spatial").symlink_to("object")
+    for name in ("spatial", "kitchen", "long"):
+        (tmp_path / "data" / name).symlink_to("object")
     (tmp_path / "results/other").symlink_to("wide")
     write_robotwin(tmp_path / "data/easy", gray_memory(robotwin_spec(32, 32), (9, 8, 7)), older=False)
+    run_of_robotwin = tmp_path / "RoboTwin/eval_result/open_laptop/FocusVLA/demo_clean/best/now"
+    run_of_robotwin.mkdir(parents=True)
+    (run_of_robotwin / "_result.txt").write_text("0.5")
     write_pushed_demonstrations(tmp_path / "data/original/libero_object")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     for name, picture in zip(("front", "wrist"), pixels, strict=True):

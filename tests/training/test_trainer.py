@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from focusvla.config import ExecutionConfig, ExperimentConfig
 from focusvla.data.memory import random_source
 from focusvla.data.mixture import MixturePart, MixtureSource
 from focusvla.errors import CheckpointError, ConfigurationError, DataError, StorageError
-from focusvla.policy import checkpoint_steps, load_policy
+from focusvla.policy import checkpoint_step, checkpoint_steps, load_policy
 from focusvla.presets import paper_tiny, tiny, with_policy_head
 from focusvla.simulation.libero import libero_spec
 from focusvla.training.metrics import read_metrics
@@ -278,6 +279,66 @@ def test_the_newest_checkpoints_and_the_best_stay(arm_source, tmp_path):
         if "success_rate" in line
     ]
     assert found == [0.1, 0.9, 0.9, 0.3, 0.2]
+
+
+def test_what_is_found_out_later_is_written_under_its_step_and_nobody_waits_before_the_end(
+    arm_source, tmp_path
+):
+    run, asked = tmp_path / "run", {}
+
+    def find_out(folder: Path) -> Future[dict[str, Any]]:
+        asked[checkpoint_step(folder)] = Future()
+        if checkpoint_step(folder) == 5:
+            assert checkpoint_steps(run) == [
+                1,
+                2,
+                3,
+                4,
+                5,
+            ]  # of which none is superseded before it was evaluated
+            for step, rate in ((1, 0.1), (2, 0.9), (3, 0.2), (4, 0.3), (5, 0.4)):
+                asked[step].set_result({"success_rate": rate} if step != 3 else {})
+        return asked[checkpoint_step(folder)]
+
+    train(
+        dataclasses.replace(
+            shortened(steps=5, checkpoint_every=1), execution=ExecutionConfig(keep_checkpoints=1)
+        ),
+        arm_source(),
+        run,
+        cache_folder=tmp_path,
+        on_checkpoint=find_out,
+    )
+    lines = read_metrics(run / "metrics.jsonl")
+    assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
+    assert {line["step"]: line["success_rate"] for line in lines if "success_rate" in line} == {
+        1: 0.1,
+        2: 0.9,
+        4: 0.3,
+        5: 0.4,
+    }
+    assert checkpoint_steps(run) == [2, 5]
+
+
+def test_a_checkpoint_that_was_being_evaluated_when_the_run_was_stopped_is_evaluated_when_it_goes_on(
+    arm_source, tmp_path
+):
+    run, asked = tmp_path / "run", []
+
+    def never(folder: Path) -> Future[dict[str, Any]]:
+        if checkpoint_step(folder) == 4:
+            raise KeyboardInterrupt
+        return Future()
+
+    def at_once(folder: Path) -> dict[str, Any]:
+        asked.append(checkpoint_step(folder))
+        return {"success_rate": 0.5}
+
+    experiment = shortened(steps=5, checkpoint_every=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(experiment, arm_source(), run, cache_folder=tmp_path, on_checkpoint=never)
+    train(experiment, arm_source(), run, cache_folder=tmp_path, on_checkpoint=at_once)
+    assert asked == [2, 4, 5]
 
 
 def test_validation_tells_each_dimension_and_each_step_of_the_chunk(arm_source, tmp_path):

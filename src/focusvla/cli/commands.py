@@ -11,7 +11,7 @@ import tyro
 from rich.table import Table
 
 from focusvla.cli.named_folders import split_name
-from focusvla.cli.output import AsJson, for_people, say, say_json
+from focusvla.cli.output import AsJson, for_people, say, say_device, say_json
 from focusvla.cli.progress import bar
 from focusvla.config import DemonstrationConfig, EvaluationConfig, RegenerationConfig
 from focusvla.errors import ConfigurationError, DataError
@@ -131,7 +131,8 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
         folder = find_checkpoint(checkpoint)
         _, statistics = read_conventions(folder)
         parts = choose_parts(statistics.parts, config.suites, config.statistics)
-        source = checkpoint_source(folder, config.device, parts, config.inference, config.pictures)
+        device = say_device(config.device)
+        source = checkpoint_source(folder, device, parts, config.inference, config.pictures)
         return run(source, config, output, on_progress)
 
 
@@ -220,7 +221,7 @@ def report(
     title: str = "FocusVLA report",
     episodes: int = 12,
     rerun: Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> None:
     """Write one self-contained HTML page: results, learning curves, episodes to browse.
 
@@ -234,7 +235,8 @@ def report(
         title: Heading of the page.
         episodes: How many to browse at most, those first in which one policy failed and another did not.
         rerun: Where to write these episodes as a recording for the Rerun viewer, a file .rrd (extra `rerun`).
-        device: Where policies answer again to show where they looked: `cpu`, `cuda` or another device of torch's.
+        device: Where policies answer again to show where they looked: `auto` (a GPU if there is one), `cpu`, `cuda` or
+            another device of torch's.
     """
     from focusvla.policy import find_checkpoint, read_experiment
     from focusvla.visualization.report import Evaluation, TrainingRun, write_report
@@ -253,7 +255,7 @@ def report(
             checkpoint=seeing[0] if seeing else None,
             max_episodes=episodes,
             recording=rerun,
-            device=device,
+            device=say_device(device),
             on_progress=shown.update,
         )
     if rerun is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from focusvla.cli.commands import play
-from focusvla.cli.output import AsJson, for_people, say, say_json
+from focusvla.cli.output import AsJson, for_people, say, say_device, say_json
 from focusvla.cli.progress import bar
 from focusvla.config import EvaluationConfig
 from focusvla.errors import ConfigurationError
@@ -62,7 +62,7 @@ def diagnose(
                 [Path(each) for each in data], normalized_by="joint", open_source=open_source
             )
             part = part_of_data(statistics, source)
-        policy = load_policy(checkpoint, config.device, part, config.pictures)
+        policy = load_policy(checkpoint, say_device(config.device), part, config.pictures)
         if source is not None:
             with bar("errors") as shown:
                 errors = measure_action_errors(policy, source, shown.update)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from focusvla.cli.named_folders import named_folder
-from focusvla.cli.output import say
+from focusvla.cli.output import say, say_device
 from focusvla.cli.progress import bar
 from focusvla.config import AS_STORED, GivenPictures
 from focusvla.errors import ConfigurationError
@@ -54,7 +54,7 @@ def focus(
     regions: bool = True,
     pictures: bool = True,
     statistics: tuple[str, ...] = (),
-    device: str = "cpu",
+    device: str = "auto",
     given_pictures: Annotated[GivenPictures, tyro.conf.arg(name="pictures")] = AS_STORED,
 ) -> None:
     """Show where policies look, and measure how focused they are.
@@ -75,7 +75,7 @@ def focus(
             gripper, which needs the simulator.
         pictures: Whether to draw.
         statistics: Of policies of a mixture: the robot, as SUITE=PART or PART.
-        device: Where policies answer: `cpu`, `cuda` or another of torch's.
+        device: Where policies answer: `auto` (a GPU if any), `cpu`, `cuda`...
         given_pictures: What policies do to pictures, where their checkpoints say nothing of it.
     """
     from focusvla.visualization.focus_study import study_focus
@@ -86,7 +86,7 @@ def focus(
         )
     folders = _named_folders(checkpoints)
     _require_one(source)
-    in_suites = _policies(folders, _suites(source), statistics, device, given_pictures)
+    in_suites = _policies(folders, _suites(source), statistics, say_device(device), given_pictures)
     policies = next(iter(in_suites.values()))
     num_episodes, frames = _frames(source, next(iter(policies.values())), regions)
     done: list[str] = []

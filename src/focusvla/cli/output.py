@@ -40,6 +40,19 @@ def say(message: object) -> None:
     console().print(message, soft_wrap=isinstance(message, str))
 
 
+def say_device(name: str) -> str:
+    """Say which device of torch's `name` means here, and return that one's own name.
+
+    Raises:
+        ConfigurationError: it cannot be used.
+    """
+    from focusvla.devices import choose_device, described
+
+    device = choose_device(name)
+    say(f"policy on {described(device)}")
+    return str(device)
+
+
 def say_json(document: Mapping[str, Any]) -> None:
     """Print a result as JSON to standard output; numbers that JSON has not are null."""
     say(json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False))

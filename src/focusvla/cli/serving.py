@@ -2,12 +2,13 @@
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from focusvla.cli.commands import say
+from focusvla.cli.output import say, say_device
 from focusvla.config import ServingConfig
 
 _SERVING = ServingConfig()
@@ -33,6 +34,7 @@ def serve(
     from focusvla.serving.server import serve as run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    config = replace(config, device=say_device(config.device))
     has_answered_all = run(checkpoint, config, lambda address: say(f"serving {checkpoint} at {address}"))
     if not has_answered_all:
         logging.error("drain_seconds=%g: over, with requests unanswered", config.drain_seconds)

@@ -3,18 +3,22 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from focusvla.cli.commands import run_evaluation
 from focusvla.cli.output import say
 from focusvla.cli.overrides import NO_OVERRIDES, OverrideFlags, Overrides, changed, require_values_of_data
+from focusvla.cli.periodic_evaluation import (
+    Evaluations,
+    PeriodicEvaluation,
+    checked,
+    described,
+    device_of_training,
+)
 from focusvla.cli.progress import bar
-from focusvla.config import EvaluationConfig, ExperimentConfig
+from focusvla.config import ExperimentConfig
 from focusvla.errors import ConfigurationError
-
-_EVALUATION = EvaluationConfig(trials=10, videos=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +42,6 @@ class DataChoice:
     cache: Path | None = None
     """Folder for decoded frames and encoded features; beside the first data set if not given, or in ~/.cache/focusvla for
     one from the Hub."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PeriodicEvaluation:
-    """Evaluation in the simulator on the way."""
-
-    evaluate_every: int = 0
-    """Steps between evaluations of checkpoints, a multiple of `checkpoint_every`; the last is evaluated too. 0: none."""
-    evaluation: EvaluationConfig = _EVALUATION
-    """Which episodes are played."""
 
 
 _NO_EVALUATION = PeriodicEvaluation()
@@ -97,9 +91,6 @@ def run_training(
     """Train `experiment`, fitted to the data and with `overrides` in place of its values, with progress bars; what
     `train`, `compare` and `quickstart` share."""
     from focusvla.data.formats.opening import remarks
-    from focusvla.data.mixture import statistics_by_part
-    from focusvla.evaluation.evaluate import require_evaluable
-    from focusvla.evaluation.parts import choose_parts
     from focusvla.policy import checkpoint_folder, checkpoint_steps
     from focusvla.presets import fitted
     from focusvla.training.memory import GB, fit_memory, plan_memory
@@ -123,14 +114,13 @@ def run_training(
     experiment = fitted(experiment, source.spec, overrides.get("model", {}).get("chunk_length"))
     require_values_of_data(overrides, experiment.model)
     experiment = changed(experiment, overrides)
-    if periodic.evaluate_every:  # what would fail after the first checkpoint fails before the first step
-        require_evaluable(source.spec, experiment.model.chunk_length, periodic.evaluation)
-        named = statistics_by_part(source).parts
-        choose_parts(named, periodic.evaluation.suites, periodic.evaluation.statistics)
+    if periodic.evaluate_every:
+        periodic = checked(periodic, source, experiment.model.chunk_length)
     num_processes = int(os.environ.get("WORLD_SIZE", 1))
     if memory_gb is not None:
         experiment = fit_memory(experiment, memory_gb * GB, num_processes)
     average = [float("nan")] * 2
+    device = device_of_training(experiment.execution.device)
 
     with bar(label, is_quiet=not _is_main_process()) as shown:
         for remark in (*remarks(source), str(plan_memory(experiment, num_processes))):
@@ -144,16 +134,19 @@ def run_training(
             note = f"loss {average[0]:.4f}, {1000 * average[1]:.0f} ms a step"
             shown.update(report.step, training.steps, note)
 
-        checkpoint = run(
-            experiment,
-            source,
-            output,
-            cache_folder=_cache_folder(data),
-            on_step=on_step,
-            on_stage=lambda stage, done, total: shown.update(done, total, f"{stage} frames"),
-            on_remark=shown.say,
-            on_checkpoint=lambda folder: _evaluated(folder, output, training.steps, periodic),
-        )
+        if periodic.evaluate_every:
+            shown.say(described(periodic))
+        with Evaluations(output, training.steps, periodic, device, shown.say) as evaluations:
+            checkpoint = run(
+                experiment,
+                source,
+                output,
+                cache_folder=_cache_folder(data),
+                on_step=on_step,
+                on_stage=lambda stage, done, total: shown.update(done, total, f"{stage} frames"),
+                on_remark=shown.say,
+                on_checkpoint=evaluations.begin,
+            )
     if _is_main_process():
         say(f"checkpoint: {checkpoint}")
         best = best_step(read_metrics(output / "metrics.jsonl"), checkpoint_steps(output))
@@ -191,21 +184,6 @@ def _cache_folder(data: DataChoice) -> Path:
     if data.cache is not None or first.exists():
         return data.cache or first.with_name(first.name + ".cache")
     return Path.home() / ".cache" / "focusvla" / data.data[0].replace("/", "--")
-
-
-def _evaluated(folder: Path, output: Path, steps: int, periodic: PeriodicEvaluation) -> dict[str, Any]:
-    """The success rate of a checkpoint, if it is its turn."""
-    from focusvla.evaluation.results import clean_results, success_rate
-    from focusvla.policy import checkpoint_step
-
-    step = checkpoint_step(folder)
-    if not periodic.evaluate_every or (step % periodic.evaluate_every and step < steps):
-        return {}
-    results = run_evaluation(
-        folder, output / "evaluations" / folder.name, periodic.evaluation, f"evaluation after step {step}"
-    )
-    rate = success_rate(clean_results(results))
-    return {"success_rate": rate.rate, "successes": rate.successes, "episodes": rate.episodes}
 
 
 def _is_main_process() -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import tyro
 
-from focusvla.cli.output import console, say
+from focusvla.cli.output import console, say, say_device
 from focusvla.config import AS_STORED, AS_TRAINED, GivenPictures
 from focusvla.config.checks import require
 
@@ -13,7 +13,7 @@ def serve_vla_eval(
     checkpoint: tyro.conf.Positional[Path],
     host: str = "127.0.0.1",
     port: int = 8000,
-    device: str = "cpu",
+    device: str = "auto",
     threads: int = 1,
     statistics: str | None = None,
     actions_per_inference: int = 8,
@@ -32,7 +32,7 @@ def serve_vla_eval(
         checkpoint: Folder of a checkpoint, or of a training run, whose newest is taken.
         host: Address to answer on. The protocol knows no keys: on another than this host's own, everyone can ask.
         port: Its port.
-        device: Where the policy runs: `cpu`, `cuda` or another device of torch's.
+        device: Where the policy runs: `auto` (a GPU if there is one), `cpu`, `cuda` or another device of torch's.
         threads: Of the CPU, for one inference. Answers depend on it in their last bits; `focusvla evaluate` has one.
         statistics: Of a policy that was trained on a mixture: the part whose robot is simulated.
         actions_per_inference: Actions of each chunk that are carried out before the policy is asked again.
@@ -59,7 +59,7 @@ def serve_vla_eval(
 
     torch.set_num_threads(threads)
     server = VLAEvalServer(
-        load_policy(checkpoint, device, statistics, pictures).prepare(AS_TRAINED),
+        load_policy(checkpoint, say_device(device), statistics, pictures).prepare(AS_TRAINED),
         actions_per_inference=actions_per_inference,
         max_batch=max_batch,
         max_batch_wait_seconds=max_batch_wait_seconds,

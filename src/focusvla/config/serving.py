@@ -15,8 +15,8 @@ class ServingConfig:
     """Address to listen at. Any but this machine's own needs keys in FOCUSVLA_API_KEY."""
     port: int = 8000
     """0 takes a free one, which is printed."""
-    device: str = "cpu"
-    """Where the policy runs: `cpu`, `cuda` or another device of torch's."""
+    device: str = "auto"
+    """Where the policy runs: `auto` (a GPU if there is one), `cpu`, `cuda` or another device of torch's."""
     inference: InferenceConfig = AS_TRAINED
     """How it runs there."""
     pictures: GivenPictures = AS_STORED

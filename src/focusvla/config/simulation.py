@@ -137,8 +137,8 @@ class EvaluationConfig:
     """Where episodes are simulated: in processes of this host, or in a Ray cluster (extra `ray`)."""
     ray_address: str = ""
     """Of a running Ray cluster, `auto` for the one this host belongs to; empty starts one on this host."""
-    device: str = "cpu"
-    """Where the policy runs: `cpu`, `cuda` or another device of torch's."""
+    device: str = "auto"
+    """Where the policy runs: `auto` (a GPU if there is one), `cpu`, `cuda` or another device of torch's."""
     inference: InferenceConfig = AS_TRAINED
     """How it runs there."""
     pictures: GivenPictures = AS_STORED
@@ -156,7 +156,6 @@ class EvaluationConfig:
     begun anew, three times in all; a new process has 300 s at least."""
 
     def __post_init__(self):
-        _require(len(self.suites) > 0, "suites", "at least one suite", self.suites)
         _require(len(set(self.suites)) == len(self.suites), "suites", "each suite once", self.suites)
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", "each task once", self.tasks)
         _require(

@@ -57,6 +57,8 @@ def plan_episodes(config: EvaluationConfig, rules: Protocol) -> list[PlannedEpis
             robustness of a suite that has no variants.
     """
     tasks: dict[tuple[str, int], list[PlannedEpisode]] = {}
+    if not config.suites:
+        raise ConfigurationError("suites: expected at least one, got none. Give --suites.")
     for suite in config.suites:
         all_tasks = suite_tasks(suite)
         rules.max_steps_of(suite)

@@ -40,7 +40,7 @@ from focusvla.simulation.suites import suite_spec, suite_task
 from focusvla.versions import versions
 from focusvla_client import Spec
 
-_NOT_RULES = ("checkpoint", "source", "shard", "num_shards", "planned")
+_NOT_RULES = ("checkpoint", "device", "source", "shard", "num_shards", "planned")
 """What `protocol.json` holds besides the values that results must share."""
 
 Progress = Callable[[int, int, EpisodeResult | None, str], None]
@@ -69,7 +69,7 @@ def evaluate(
     num_players = min(config.workers or system.num_cores(), len(planned))
     if config.executor == "ray":
         num_players = min(num_players, system.num_cores())  # more would wait for room
-    scheduler = Scheduler(system, source, num_players, _limits(config))
+    scheduler = Scheduler(system, source, num_players, _limits(config, source))
     try:
         traits = scheduler.traits()
         require_evaluable(traits.spec, traits.chunk_length, config)
@@ -97,9 +97,9 @@ def _actor_system(config: EvaluationConfig) -> ActorSystem:
     return RaySystem(config.ray_address)
 
 
-def _limits(config: EvaluationConfig) -> Limits:
+def _limits(config: EvaluationConfig, source: PolicySource) -> Limits:
     return Limits(
-        max_batch=config.max_batch or (1 if config.device == "cpu" else GPU_BATCH),
+        max_batch=config.max_batch or (1 if source.device == "cpu" else GPU_BATCH),
         max_wait_seconds=config.max_batch_wait_seconds,
         stall_seconds=config.stall_seconds,
     )
@@ -152,7 +152,7 @@ class _Record:
         steps = actions_per_inference(config, rules, traits.chunk_length)
         self._actions_per_inference = steps
         self._traits, self._parts = traits, source.parts
-        described = rules.to_dict() | {"checkpoint": source.description}
+        described = rules.to_dict() | {"checkpoint": source.description, "device": source.device}
         shared_out = {"shard": config.shard, "num_shards": config.num_shards, "planned": len(planned)}
         require_same_rules(output, described)
         self._file = ResultsFile(

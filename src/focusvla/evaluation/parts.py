@@ -55,6 +55,11 @@ def choose_parts(names: Collection[str], suites: Sequence[str], given: Sequence[
     return {suite: chosen.get(suite) or found[0] for suite, found in fitting.items()}
 
 
+def named_suites(part: str) -> list[str]:
+    """The suites whose name, or published data set's name, a part of a mixture bears."""
+    return [suite for suite in SUITES if _fitting([part], suite, ())]
+
+
 def _require_only_set(names: Collection[str], suites: Sequence[str], given: Sequence[str]) -> dict[str, str]:
     wrong = [text for text in given if not any(names) or _split(names, text)[1] not in names]
     if wrong:
@@ -62,7 +67,7 @@ def _require_only_set(names: Collection[str], suites: Sequence[str], given: Sequ
         raise ConfigurationError(
             f"statistics: expected none of a policy with {there}, got {_listed(wrong)}. Leave it out."
         )
-    own = [suite for suite in SUITES if _fitting(names, suite, ())]
+    own = [suite for name in names for suite in named_suites(name)]
     others = [suite for suite in suites if own and clean_suite(suite) not in own]
     if others and not given:
         raise ConfigurationError(
@@ -116,7 +121,7 @@ def _split(names: Collection[str], text: str) -> tuple[str, str]:
 
 def _fitting(names: Collection[str], suite: str, variants: Sequence[str]) -> list[str]:
     """The parts that bear the suite's name in a folder of theirs or, if there are none, a variant's."""
-    for wanted in ((suite,), variants):
+    for wanted in filter(None, ((suite,), variants)):
         pattern = re.compile(f"({'|'.join(map(re.escape, wanted))}){_PUBLISHED_ENDING}")
         found = [name for name in names if any(map(pattern.fullmatch, name.split("/")))]
         if found:

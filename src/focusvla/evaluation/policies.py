@@ -32,24 +32,31 @@ class PolicySource:
     arguments: tuple[Any, ...]
     description: str
     """Where it comes from, such as the checkpoint's folder."""
-    num_gpus: int = 0
+    device: str = "cpu"
+    """Of torch's, where it answers."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """By suite, the part of its mixture as whose robot it answers; none if it has one set of statistics."""
 
 
 def checkpoint_source(
     checkpoint: Path,
-    device: str = "cpu",
+    device: str = "auto",
     parts: Mapping[str, str] = MappingProxyType({}),
     inference: InferenceConfig = AS_TRAINED,
     pictures: GivenPictures = AS_STORED,
 ) -> PolicySource:
-    """The policy in a checkpoint folder, on a device of torch's, in each suite as the part that `choose_parts` found,
-    with picture steps of which the checkpoint says nothing."""
-    folder = checkpoint.absolute()
+    """The policy in a checkpoint folder, on the device of that name here, in each suite as the part that `choose_parts`
+    found, with picture steps of which the checkpoint says nothing.
+
+    Raises:
+        ConfigurationError: the device cannot be used.
+    """
+    from focusvla.devices import choose_device  # which loads torch
+
+    folder, device = checkpoint.absolute(), str(choose_device(device))
     parts = dict(parts)  # which can be sent to another process
     arguments = folder, device, parts, inference, pictures
-    return PolicySource(CheckpointPolicy, arguments, str(folder), int(device != "cpu"), parts)
+    return PolicySource(CheckpointPolicy, arguments, str(folder), device, parts)
 
 
 class CheckpointPolicy:

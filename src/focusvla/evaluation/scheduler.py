@@ -173,8 +173,8 @@ class Scheduler:
 
     def _start_policy(self) -> Actor:
         self._policy_is_new = True
-        source = self._source
-        return self._system.start(source.factory, *source.arguments, local=True, num_gpus=source.num_gpus)
+        source, num_gpus = self._source, int(self._source.device != "cpu")
+        return self._system.start(source.factory, *source.arguments, local=True, num_gpus=num_gpus)
 
     def _start_player(self) -> Actor:
         return self._system.start(EpisodePlayer)

@@ -92,7 +92,7 @@ async def serve_policy(
     gateway = Gateway(keys, metrics, conversations.draining.is_set)
     logger = logging.getLogger(f"{__name__}.websockets")
     logger.setLevel(logging.CRITICAL)  # it would log keys, and a traceback for each port scan
-    infer = in_parts(policy.infer_batch, config.parts or _num_parts(config))
+    infer = in_parts(policy.infer_batch, config.parts or _num_parts(config, policy.device))
     async with Batcher(infer, config, metrics, lambda: len(conversations)) as batcher:
         try:
             server = await listen(
@@ -116,23 +116,23 @@ async def serve_policy(
                 f"port={config.port}: cannot be opened at {config.host} ({error.strerror}). Choose another."
             ) from error
         async with server:
-            await batcher.warm_up(_blank_observation(policy.spec), _sizes_to_warm_up(config))
+            await batcher.warm_up(_blank_observation(policy.spec), _sizes_to_warm_up(config, policy.device))
             await server.start_serving()
             on_ready(_address(server))
             await stop.wait()
             return await conversations.drain()
 
 
-def _num_parts(config: ServingConfig) -> int:
+def _num_parts(config: ServingConfig, device: torch.device) -> int:
     """As many as there are cores for on a CPU."""
     num_cores = len(os.sched_getaffinity(0))
-    return max(1, num_cores // max(1, config.threads)) if config.device == "cpu" else 1
+    return max(1, num_cores // max(1, config.threads)) if device.type == "cpu" else 1
 
 
-def _sizes_to_warm_up(config: ServingConfig) -> Sequence[int]:
+def _sizes_to_warm_up(config: ServingConfig, device: torch.device) -> Sequence[int]:
     """The largest first, which needs the most memory. Compilers and accelerators choose their kernels for every size;
     otherwise only the very first inference takes longer on a CPU."""
-    knows_sizes = config.device != "cpu" or config.inference.compiled
+    knows_sizes = device.type != "cpu" or config.inference.compiled
     return range(config.max_batch, 0, -1) if knows_sizes else (config.max_batch, 1)
 
 

@@ -15,7 +15,7 @@ processes trained them, so a run goes on with any number.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -170,8 +170,8 @@ def fill_training(
     optimizer.load_state_dict(state)  # which knows on which device its kernels want the step
 
 
-def remove_superseded(run: Path, num_kept: int, best: int | None) -> None:
-    """Delete all checkpoints but the newest `num_kept` and the one of step `best`; 0 keeps all.
+def remove_superseded(run: Path, num_kept: int, needed: Collection[int]) -> None:
+    """Delete all checkpoints but the newest `num_kept` and those of the steps `needed`; 0 keeps all.
 
     Only the newest keeps the training state.
     """
@@ -179,7 +179,7 @@ def remove_superseded(run: Path, num_kept: int, best: int | None) -> None:
     for step in steps[:-1]:
         (checkpoint_folder(run, step) / "training.safetensors").unlink(missing_ok=True)
     for step in steps[:-num_kept] if num_kept else []:
-        if step != best:
+        if step not in needed:
             shutil.rmtree(checkpoint_folder(run, step))
 
 

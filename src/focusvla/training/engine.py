@@ -65,7 +65,15 @@ class Engine:
         self.is_main: bool = self._accelerator.is_main_process
         if self.num_processes > 1:
             # A process that ends inside its group is now and then aborted (pytorch/pytorch#190489).
-            atexit.register(_leave_group)
+            atexit.register(self.leave)
+
+    def leave(self) -> None:
+        """Work with the other processes no more; what one still has to do alone, none waits for."""
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+            # Threads of gloo live on, and one that frees the last sum's tensors needs the interpreter, which may be about
+            # to go.
+            time.sleep(0.2)
 
     def fit(self, experiment: ExperimentConfig) -> ExperimentConfig:
         """The same experiment in passes for which the device of every process has memory; on a CPU as it is.
@@ -217,13 +225,6 @@ def _flat(values: dict[str, Any], prefix: str = "", text: bool = False) -> dict[
         else:
             found[f"{prefix}{key}"] = value if isinstance(value, int | float | str) else str(value)
     return found
-
-
-def _leave_group() -> None:
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-        # Threads of gloo live on, and one that frees the last sum's tensors needs the interpreter, which is about to go.
-        time.sleep(0.2)
 
 
 def _require_installed(tracker: str) -> None:

@@ -20,6 +20,7 @@ class MetricsLog:
     def __init__(self, path: Path, first_step: int, engine: Engine):
         self._path = path
         self._engine = engine
+        self._last_tracked = 0
         if not engine.is_main:
             return
         with explained_storage_errors(path):
@@ -34,14 +35,16 @@ class MetricsLog:
             return
         with explained_storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
+        if step < self._last_tracked:  # of an earlier checkpoint, and trackers take no step back
+            values, step = values | {"of_step": step}, self._last_tracked
+        self._last_tracked = step
         self._engine.track(values, step)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a metrics file, none if there is no file; a line cut off by a kill is not
-    read."""
+    """All complete lines of a metrics file by step, none if there is no file; a line cut off by a kill is not read."""
     text = path.read_text("utf-8") if path.exists() else ""
-    return [json.loads(line) for line in complete_lines(text)]
+    return sorted((json.loads(line) for line in complete_lines(text)), key=lambda line: line["step"])
 
 
 class Speed:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -28,32 +27,28 @@ from focusvla.errors import ConfigurationError, DataError, StoppedError
 from focusvla.model.focusvla import FocusVLA, absolute_errors
 from focusvla.model.language import build_vocabulary
 from focusvla.model.weights import load_pretrained
-from focusvla.policy import checkpoint_folder, checkpoint_step, checkpoint_steps, read_tokenizer
+from focusvla.policy import checkpoint_folder, checkpoint_steps, read_tokenizer
 from focusvla.training.checkpoint import (
     learning_parameters,
-    remove_superseded,
     restore_training,
     restore_weights,
     save_checkpoint,
 )
+from focusvla.training.checkpoint_metrics import CheckpointMetrics, OnCheckpoint
 from focusvla.training.engine import Engine
 from focusvla.training.loaders import Remark, StageProgress, open_loaders
 from focusvla.training.memory import flags_of, plan_memory
-from focusvla.training.metrics import MetricsLog, Speed, read_metrics
+from focusvla.training.metrics import MetricsLog, Speed
 from focusvla.training.optimization import (
     WeightAverage,
     action_weights,
     build_optimizer,
     learning_rate,
 )
-from focusvla.training.run import begin_run, best_step, require_same_data
+from focusvla.training.run import begin_run, require_same_data
 from focusvla.training.stopping import StopSignals
 from focusvla.training.validation import validate
 from focusvla.types import Batch
-
-OnCheckpoint = Callable[[Path], dict[str, Any]]
-"""Called in the main process with each new checkpoint, or again with one after which a run was interrupted. What it
-returns is written to the metrics, and a `success_rate` among it decides which checkpoint is the best."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +108,13 @@ def train(
     if steps:
         require_same_data(run, folder, source.spec, statistics)
     metrics = MetricsLog(run / "metrics.jsonl", first_step, engine)
-    if steps:  # whose evaluation may have been interrupted
-        conclude(run, folder, metrics, experiment, engine, on_checkpoint)
+    checkpoints = CheckpointMetrics(
+        run, metrics, experiment.execution.keep_checkpoints, engine, on_checkpoint
+    )
+    checkpoints.begin_again()
     if first_step >= config.steps:
+        engine.leave()
+        checkpoints.collect(wait=True)
         return folder
     torch.manual_seed(config.seed)
     model = FocusVLA(experiment.model)
@@ -195,35 +194,17 @@ def train(
                     statistics=statistics,
                     engine=engine,
                 )
-                # Asked to stop, nothing that takes long is begun.
-                with stop.suspended():
-                    conclude(run, folder, metrics, experiment, engine, None if num_asked else on_checkpoint)
+                if not num_asked:  # asked to stop, nothing that takes long is begun
+                    with stop.suspended():
+                        checkpoints.begin(folder)
+            checkpoints.collect()
             if num_asked and taken < config.steps:
                 engine.end_trackers()
                 raise StoppedError(f"after step {taken} of {config.steps}, saved as {folder}", stop.received)
+    engine.leave()  # the others need not wait for what is found out about the last checkpoints
+    checkpoints.collect(wait=True)
     engine.end_trackers()
     return folder
-
-
-def conclude(
-    run: Path,
-    folder: Path,
-    metrics: MetricsLog,
-    experiment: ExperimentConfig,
-    engine: Engine,
-    on_checkpoint: OnCheckpoint | None,
-) -> None:
-    """What follows on a checkpoint, in the main process: its evaluation, and the end of those that it supersedes."""
-    if engine.is_main:
-        step = checkpoint_step(folder)
-        found = on_checkpoint(folder) if on_checkpoint else {}
-        lines = read_metrics(run / "metrics.jsonl")
-        if found and not any(line["step"] == step and found.keys() <= line.keys() for line in lines):
-            metrics.write(step=step, **found)
-            lines.append({"step": step, **found})
-        best = best_step(lines, checkpoint_steps(run))
-        remove_superseded(run, experiment.execution.keep_checkpoints, best)
-    engine.wait()
 
 
 def accumulate_gradients(

@@ -73,7 +73,7 @@ def write_report(
     checkpoint: Path | None = None,
     max_episodes: int = 12,
     recording: Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     on_progress: Progress = lambda done, total: None,
 ) -> Path:
     """Write the page `output` and return it. Focus pictures are those of `checkpoint`, if it is given and sees; the
