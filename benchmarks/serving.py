@@ -192,7 +192,8 @@ def served(checkpoint: Path, *flags: str) -> Iterator[str]:
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
     )
     assert process.stdout is not None
-    found = re.search(r"ws://\S+", process.stdout.readline())
+    # The device may be said first.
+    found = next((match for line in process.stdout if (match := re.search(r"ws://\S+", line))), None)
     try:
         if found is None:
             raise SystemExit(f"{' '.join(command)}: said no address")

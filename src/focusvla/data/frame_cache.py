@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -57,9 +57,12 @@ class FrameCache:
 
     def __init__(self, path: Path, size: int, frame_format: FrameFormat = "raw"):
         self.path = path
-        self.images: UInt8[np.ndarray, "rows cameras height width 3"] | CompressedFrames
-        is_raw = frame_format == "raw"
-        self.images = np.load(path, mmap_mode="r") if is_raw else CompressedFrames(path, size)
+        self.images: UInt8[np.ndarray, "rows cameras height width 3"]
+        # Compressed frames read as an array does, by rows: whoever asks for them asks for no more.
+        self.images = cast(
+            np.ndarray,
+            np.load(path, mmap_mode="r") if frame_format == "raw" else CompressedFrames(path, size),
+        )
 
     def __len__(self) -> int:
         return len(self.images)
