@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 SOURCES = -e packages/focusvla-client -e
 
 .PHONY: quickstart test check docs install format
@@ -10,8 +11,8 @@ quickstart: $(VENV)/runtime.installed
 	$(BIN)/focusvla quickstart
 
 test: $(VENV)/dev.installed
-	$(BIN)/python -m pytest --jaxtyping-packages=focusvla,beartype.beartype -m "not simulator and not slow and not lerobot and not vla_eval"
-	$(BIN)/python -m pytest -m "(simulator or slow) and not lerobot and not vla_eval"
+	$(PYTEST) --jaxtyping-packages=focusvla,beartype.beartype -m "not simulator and not slow and not lerobot and not vla_eval"
+	$(PYTEST) -m "(simulator or slow) and not lerobot and not vla_eval"
 
 check: $(VENV)/dev.installed
 	$(BIN)/ruff check .

@@ -1,8 +1,8 @@
 """Every command that the site shows is typed, and does its work.
 
 Blocks titled "runs in CI" run as they stand. The other commands stand for hours of work: each is made small. The
-quickstart runs first; what it leaves is all that the other pages need, so these run two at a time, each from its top to
-its end. Scripts in benchmarks/ and integrations/ have tests of their own.
+quickstart runs first; what it leaves is all that the other pages need, each of which runs from its top to its end.
+Scripts in benchmarks/ and integrations/ have tests of their own.
 """
 
 import os
@@ -10,8 +10,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from written_datasets import gray_memory, write_lerobot, write_pushed_demonstrat
 pytest.importorskip("h5py", reason="needs the extra `hdf5`")
 
 ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "docs/quickstart.md"
 SHOWN = re.compile(
     r'^```bash title="runs in CI"\n(?P<block>(?:.*\n)*?)```$'
     r"|^    (?P<command>(?:torchrun (?:[^\n\\]|\\\n)*-m )?focusvla(?:[^\n\\]|\\\n)*)$",
@@ -103,9 +102,11 @@ def run(page: Path, folder: Path) -> list[str]:
     return failed
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """With what the commands find and none of them makes: other people's data, pictures, a home."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """With what the commands find and none of them makes, other people's data, pictures, a home; and what the quickstart
+    leaves."""
+    tmp_path = tmp_path_factory.mktemp("site")
     for path in ("results", ".local/share/bash-completion/completions", ".zfunc", ".config/fish/completions"):
         (tmp_path / path).mkdir(parents=True)
     mine = write_lerobot(tmp_path / "data/mine", random_source(libero_spec(256), (9, 8, 7)))
@@ -121,6 +122,8 @@ def folder(tmp_path: Path) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     for name, picture in zip(("front", "wrist"), pixels, strict=True):
         Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    failed = run(QUICKSTART, tmp_path)
+    assert not failed, "\n\n".join(failed)
     return tmp_path
 
 
@@ -134,17 +137,20 @@ def test_no_command_is_shown_in_a_form_that_is_not_run(page: Path):
 
 @pytest.mark.simulator
 @pytest.mark.slow
-def test_every_command_of_the_site_runs(folder: Path):
-    quickstart, others = ROOT / "docs/quickstart.md", pages()
-    others.remove(quickstart)
-    # The longest would end last otherwise, alone.
-    others.sort(key=lambda page: len([*scripts(page)]), reverse=True)
-    assert sum(len([*scripts(page)]) for page in others) >= 40
-    failed = run(quickstart, folder)
+@pytest.mark.parametrize(
+    "page", [p for p in pages() if p != QUICKSTART and [*scripts(p)]], ids=lambda page: page.stem
+)
+def test_every_command_of_a_page_runs(page: Path, folder: Path):
+    failed = run(page, folder)
     assert not failed, "\n\n".join(failed)
-    with ThreadPoolExecutor(2) as pool:
-        for found in pool.map(partial(run, folder=folder), others):
-            failed += found
-    assert not failed, "\n\n".join(failed)
+
+
+@pytest.mark.simulator
+@pytest.mark.slow
+def test_reports_that_were_written_on_the_way_are_no_stubs(folder: Path):
     assert (folder / "tour/report.html").stat().st_size > 10_000
     assert (folder / "report.html").stat().st_size > 10_000
+
+
+def test_the_site_shows_many_commands():
+    assert sum(len([*scripts(page)]) for page in pages()) >= 40
