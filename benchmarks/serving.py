@@ -6,12 +6,14 @@ what the policy gives for that observation alone, is counted as swapped. A clien
 answered with what is no answer ends, and its request is counted as lost. Then two servers, one that joins requests and
 one that answers one by one, are asked in turns, and the median throughputs are compared.
 
-    python benchmarks/serving.py [--checkpoint FOLDER] [--clients 32] [--seconds 60] [--quick]
+    python benchmarks/serving.py [--checkpoint FOLDER] [--preset mini] [--device cpu] [--clients 32] [--seconds 60]
+                                 [--quick]
 
-Without a checkpoint, an untrained `mini` is served. The last line is a JSON object: `requests`, `lost` and `swapped` of
-all; `p50_ms`, `p95_ms`, `p99_ms`, `requests_per_second` and `mean_batch` under load; `memory_mb` of the server in the
-first and in the last fifth of that time (medians of a sample a second); `batched_speedup`, with the throughput of each
-turn and the server's processor time for a request, which other work on the machine changes less.
+Without a checkpoint, an untrained `mini` is served, or another preset that needs no files. The last line is a JSON
+object: `requests`, `lost` and `swapped` of all; `p50_ms`, `p95_ms`, `p99_ms`, `requests_per_second` and `mean_batch`
+under load; `memory_mb` of the server in the first and in the last fifth of that time (medians of a sample a second);
+`batched_speedup`, with the throughput of each turn and the server's processor time for a request, which other work on the
+machine changes less.
 """
 
 import argparse
@@ -40,7 +42,7 @@ from websockets.asyncio.client import connect
 
 from focusvla.data.memory import random_source
 from focusvla.policy import load_policy
-from focusvla.presets import mini
+from focusvla.presets import preset
 from focusvla.simulation.libero import libero_spec
 from focusvla.training.trainer import train
 from focusvla.versions import versions
@@ -87,7 +89,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", type=Path, help="an untrained `mini` if not given")
+    parser.add_argument("--checkpoint", type=Path, help="an untrained preset if not given")
+    parser.add_argument("--preset", default="mini", help="of the untrained one")
+    parser.add_argument("--device", default="cpu", help="of the servers")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the load")
     parser.add_argument("--turn-seconds", type=float, default=8.0, help="of each turn of the comparison")
@@ -99,14 +103,14 @@ def main() -> None:
     if arguments.quick:
         arguments.clients, arguments.seconds, arguments.turn_seconds, arguments.turns = 4, 3.0, 1.0, 1
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = arguments.checkpoint or untrained(Path(folder))
+        checkpoint = arguments.checkpoint or untrained(Path(folder), arguments.preset)
         print(json.dumps(measure(checkpoint, arguments)), flush=True)
 
 
 def measure(checkpoint: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """The figures."""
-    questions = make_questions(checkpoint)
-    flags = ["--threads", str(arguments.threads)]
+    questions = make_questions(checkpoint, arguments.device)
+    flags = ["--threads", str(arguments.threads), "--device", arguments.device]
     with served(checkpoint, "--max-batch", str(arguments.max_batch), *flags) as batched:
         load, memory = asyncio.run(under_load(batched, questions, arguments.clients, arguments.seconds))
         mean_batch = figure(batched, "focusvla_batch_size_sum") / figure(batched, "focusvla_batch_size_count")
@@ -141,6 +145,7 @@ def measure(checkpoint: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "seconds": arguments.seconds,
         "max_batch": arguments.max_batch,
         "threads": arguments.threads,
+        "device": arguments.device,
         "cores": len(os.sched_getaffinity(0)),
         "processor": platform.processor() or platform.machine(),
         "load_average": os.getloadavg()[0],
@@ -148,18 +153,18 @@ def measure(checkpoint: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def untrained(folder: Path) -> Path:
-    """A `mini` after one step on noise."""
-    experiment = mini()
+def untrained(folder: Path, name: str) -> Path:
+    """A preset after one step on noise."""
+    experiment = preset(name)
     training = dataclasses.replace(experiment.training, steps=1, batch_size=4)
     experiment = dataclasses.replace(experiment, training=training)
     source = random_source(libero_spec(experiment.model.vision.image_size), (9, 7, 8))
     return train(experiment, source, folder / "run", cache_folder=folder / "cache")
 
 
-def make_questions(checkpoint: Path) -> list[Question]:
+def make_questions(checkpoint: Path, device: str) -> list[Question]:
     """Observations whose answers are further apart than rounding, so that a swap is seen."""
-    policy = load_policy(checkpoint)
+    policy = load_policy(checkpoint, device)
     rng = np.random.default_rng(0)
     questions = []
     for _ in range(NUM_OBSERVATIONS):
@@ -187,7 +192,8 @@ def served(checkpoint: Path, *flags: str) -> Iterator[str]:
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
     )
     assert process.stdout is not None
-    found = re.search(r"ws://\S+", process.stdout.readline())
+    # The device may be said first.
+    found = next((match for line in process.stdout if (match := re.search(r"ws://\S+", line))), None)
     try:
         if found is None:
             raise SystemExit(f"{' '.join(command)}: said no address")

@@ -6,11 +6,13 @@ matrix product is timed in the same precision; the fastest is what the machine c
 are counted as `focusvla describe` does, without those of recomputation.
 
     python benchmarks/training.py [--presets mini paper] [--batch-size N] [--micro-batch-size N] [--precision bfloat16]
-                                  [--gradient-checkpointing] [--compiled] [--memory-gb N] [--steps 10] [--quick]
+                                  [--gradient-checkpointing] [--compiled] [--memory-gb N] [--device auto] [--steps 10]
+                                  [--quick]
 
 A JSON line per preset: `step_seconds` (median), `samples_per_second`, `share_of_matrix_peak`, `matrix_teraflops`,
-`floor_seconds` (the step's operations at that peak), `data_wait_share`, `peak_memory_gb` (the accelerator's, or the
-process's) and `planned_memory_gb`.
+`floor_seconds` (the step's operations at that peak), `data_wait_share`, `warm_up_seconds` of the first steps, which
+compile, `peak_memory_gb` (the accelerator's, or the process's) and `planned_memory_gb`, of which `reserved_gb` are for
+what is not allocated by torch. On a GPU passes are as many as its free memory needs, as in training.
 """
 
 import argparse
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--memory-gb", type=float, help="choose passes and recomputation that fit")
+    parser.add_argument("--device", choices=["auto", "cpu"], default="auto")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--quick", action="store_true", help="two steps of batch 2")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
@@ -88,6 +91,7 @@ def chosen(name: str, arguments: argparse.Namespace) -> ExperimentConfig:
         micro_batch_size=arguments.micro_batch_size,
         gradient_checkpointing=arguments.gradient_checkpointing,
         compiled=arguments.compiled,
+        device=arguments.device,
     )
     experiment = replace(experiment, training=training, execution=execution)
     experiment = fitted(experiment, libero_spec(experiment.model.vision.image_size))
@@ -100,6 +104,8 @@ def measure(experiment: ExperimentConfig, steps: int) -> dict[str, Any]:
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
     with tempfile.TemporaryDirectory() as folder:
         engine = Engine(experiment.execution, config.precision, Path(folder))
+    experiment = engine.fit(experiment)
+    plan = plan_memory(experiment)
     torch.manual_seed(0)
     model = FocusVLA(experiment.model)
     data = random_loader(experiment, model, engine.device)
@@ -111,6 +117,8 @@ def measure(experiment: ExperimentConfig, steps: int) -> dict[str, Any]:
         0, WARM_UP_STEPS + steps, range(passes), passes, experiment.execution.prefetched_batches
     )
     seconds, waits, peaks = [], [], []
+    started = time.perf_counter()
+    warmed = started
     for step in range(WARM_UP_STEPS + steps):
         synchronize(engine.device)
         began = time.perf_counter()
@@ -126,6 +134,8 @@ def measure(experiment: ExperimentConfig, steps: int) -> dict[str, Any]:
         if step >= WARM_UP_STEPS:
             seconds.append(time.perf_counter() - began)
             waits.append(waited)
+        else:
+            warmed = time.perf_counter()
         peaks.append(matrix_flop_per_second(engine.device, dtype))
     flop = config.batch_size * sum(
         part.training_flop
@@ -145,9 +155,11 @@ def measure(experiment: ExperimentConfig, steps: int) -> dict[str, Any]:
         "share_of_matrix_peak": rounded(flop / median / peak),
         "matrix_teraflops": rounded(peak / 1e12),
         "floor_seconds": rounded(flop / peak),
+        "warm_up_seconds": rounded(warmed - started),
         "data_wait_share": rounded(sum(waits) / sum(seconds)),
         "peak_memory_gb": rounded(peak_memory(engine.device) / GB),
-        "planned_memory_gb": rounded(plan_memory(experiment).total / GB),
+        "planned_memory_gb": rounded(plan.total / GB),
+        "reserved_gb": rounded(plan.reserve / GB),
         "device": device_name(engine.device),
         "versions": versions(),
     }

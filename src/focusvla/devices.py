@@ -57,6 +57,16 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A CPU's tensor on `device`. To a GPU it goes from pinned memory, so that neither does the copy wait for the
+    computation nor the caller for the copy."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    # A thread begins at the first GPU, where pinning would take a context's memory.
+    with torch.cuda.device(device):
+        return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def described(device: torch.device) -> str:
     """The device in one line, such as "cuda:0, NVIDIA H100 80GB HBM3, 79.2 of 85.0 GB free"."""
     if device.type != "cuda":

@@ -12,13 +12,18 @@ import pytest
 import torch
 
 from focusvla.config import PictureConfig
+from focusvla.data import frame_cache
+from focusvla.data.compressed_frames import bytes_path
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.data.frame_cache import open_frame_cache
-from focusvla.data.memory import MemorySource
+from focusvla.data.loader import BatchLoader, padded_tokens
+from focusvla.data.memory import MemorySource, random_source
 from focusvla.data.mixture import MixturePart, MixtureSource
 from focusvla.data.pictures import prepare_pictures
+from focusvla.data.samples import build_samples
 from focusvla.errors import DataError, StorageError
+from focusvla.simulation.libero import libero_spec
 
 
 class _CountingSource(MixtureSource):
@@ -217,3 +222,88 @@ def test_pictures_go_through_the_steps_that_are_asked_for_into_a_file_of_their_o
     np.testing.assert_array_equal(stepped.images[:, 1], prepare_pictures(recorded, 16, steps))
     assert plain.path != stepped.path
     assert (plain.images != stepped.images).any()
+
+
+@pytest.fixture
+def ramps() -> MemorySource:
+    """Pictures that JPEG is made for, each somewhat brighter than the last."""
+    source = random_source(libero_spec(32), (4, 9, 3))
+    ramp = np.linspace(0, 150, 32)[:, None, None] + np.zeros((32, 32, 3))
+    images = [
+        {
+            camera: np.stack([ramp + 30 * index + 4 * step + 10 * turned for step in range(length)]).astype(
+                np.uint8
+            )
+            for turned, camera in enumerate(("image", "image2"))
+        }
+        for index, length in enumerate((4, 9, 3))
+    ]
+    return MemorySource(source.spec, [source.episode(index) for index in range(3)], images)
+
+
+def test_compressed_frames_are_nearly_the_same_in_less_space_and_read_alike(ramps, tmp_path):
+    raw = open_frame_cache(ramps, tmp_path, stride=2, size=32)
+    compressed = open_frame_cache(ramps, tmp_path, stride=2, size=32, frame_format="jpeg", num_workers=3)
+    assert raw.path != compressed.path
+    assert (len(compressed), compressed.images.shape) == (len(raw), raw.images.shape)
+    for rows in (slice(2, 5), np.array([7, 0, 7]), 3):
+        np.testing.assert_allclose(compressed.images[rows].astype(int), raw.images[rows].astype(int), atol=3)
+    files = [path for path in tmp_path.iterdir() if path.name.startswith(compressed.path.stem)]
+    assert sum(path.stat().st_size for path in files) < raw.path.stat().st_size / 2
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_batch_of_compressed_frames_is_that_of_the_raw_ones_but_for_what_jpeg_loses(ramps, tmp_path):
+    samples = build_samples(ramps, statistics=ramps.statistics(), state_limit=1.5, chunk_length=2)
+    batches = [
+        BatchLoader(
+            samples,
+            batch_size=5,
+            seed=0,
+            tokenize=lambda texts: padded_tokens([[1]] * len(texts), 0),
+            images=open_frame_cache(ramps, tmp_path, size=32, frame_format=frame_format).images,
+        ).batch(3)
+        for frame_format in ("raw", "jpeg")
+    ]
+    expected, found = (batch.inputs.images for batch in batches)
+    assert expected is not None
+    assert found is not None
+    torch.testing.assert_close(found.int(), expected.int(), rtol=0, atol=3)
+    assert torch.equal(batches[0].actions, batches[1].actions)
+
+
+def test_compressed_frames_go_on_from_what_a_killed_process_left(ramps, tmp_path):
+    whole = open_frame_cache(ramps, tmp_path / "undisturbed", size=32, frame_format="jpeg", num_workers=1)
+    partial = tmp_path / f".{whole.path.name}.partial"
+    places = np.load(whole.path)
+    ends = places[3].sum(axis=-1).max()  # of the first episode
+    places[4:] = 0
+    np.save(partial.with_suffix(".npy"), places)
+    partial.with_suffix(".npy").rename(partial)
+    content = bytes_path(whole.path).read_bytes()
+    bytes_path(partial).write_bytes(content[:ends] + b"half a picture")
+    partial.with_suffix(".finished").write_text("0\n")
+    source = _CountingSource(ramps)
+    found = open_frame_cache(source, tmp_path, size=32, frame_format="jpeg", num_workers=1)
+    assert {index for index, _ in source.requests} == {1, 2}
+    np.testing.assert_array_equal(found.images[:], whole.images[:])
+
+
+def test_the_size_of_a_cache_is_said_before_it_is_made_and_what_memory_lacks_is_refused(
+    ramps, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(frame_cache, "_ANNOUNCED_BYTES", 0)
+    said: list[str] = []
+    open_frame_cache(ramps, tmp_path / "raw", size=32, on_remark=said.append)
+    open_frame_cache(ramps, tmp_path / "raw", size=32, on_remark=said.append)
+    assert len(said) == 1
+    assert "the frame cache takes 0.0 GB for 16 x 2 pictures of 32 px in" in said[0]
+    monkeypatch.setattr(frame_cache, "_available_memory", lambda: 1000)
+    open_frame_cache(ramps, tmp_path / "more", size=32, on_remark=said.append)
+    assert "more than the 0.0 GB of memory" in said[1]
+    assert "--frame-format jpeg" in said[1]
+    monkeypatch.setattr(frame_cache, "_lies_in_memory", lambda folder: True)
+    with pytest.raises(
+        StorageError, match=r"needs 102400 bytes, and the folder lies in memory, of which 1000"
+    ):
+        open_frame_cache(ramps, tmp_path / "refused", size=32)

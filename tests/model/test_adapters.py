@@ -1,9 +1,14 @@
 """Adapters change nothing at first, learn alone, and merge into the weights."""
 
+from typing import ClassVar
+
 import pytest
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from focusvla.model.adapters import merge_adapters
+from focusvla.config import AdapterConfig
+from focusvla.model.adapters import add_adapters, merge_adapters
 from focusvla.model.focusvla import FocusVLA
 from focusvla.presets import paper_tiny
 
@@ -47,3 +52,23 @@ def test_every_linear_layer_of_the_pretrained_parts_has_an_adapter_and_no_other_
     }
     assert adapted == {n for n in linear if n.startswith(("vision_encoder", "projector", "language_model"))}
     assert "vision_encoder.siglip.blocks.1.attn.qkv" in adapted
+
+
+def test_an_adapter_casts_no_input_that_is_in_bfloat16_already():
+    """peft would cast it to float32 for its weights, and autocast back."""
+
+    class Casts(TorchDispatchMode):
+        shapes: ClassVar[list[torch.Size]] = []
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func is torch.ops.aten._to_copy.default:
+                self.shapes.append(args[0].shape)
+            return func(*args, **(kwargs or {}))
+
+    model = nn.Module()
+    model.vision_encoder, model.projector, model.language_model = nn.Sequential(nn.Linear(8, 4)), None, None
+    add_adapters(model, AdapterConfig(rank=2))
+    x = torch.ones(3, 5, 8, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16), Casts() as casts:
+        model.vision_encoder(x)
+    assert sorted(map(tuple, casts.shapes)) == [(2, 8), (4,), (4, 2), (4, 8)]  # weights alone

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from focusvla.model.attention import (
     scores_of_unprojected_keys,
     split_heads,
 )
+from focusvla.model.focus import select_patches
 
 NUM_HEADS = 2
 
@@ -119,3 +121,22 @@ def test_positions_rounded_as_in_bfloat16_are_the_same_in_float32():
     assert (exact - rounded).abs().max() > 0.5  # bfloat16 has no odd numbers above 256
     ones = torch.ones(1, 1, 400, 8)
     assert torch.equal(rotate_positions(ones, torch.bfloat16).bfloat16(), rotate_positions(ones.bfloat16()))
+
+
+@pytest.mark.parametrize("is_autocast", [True, False], ids=["training", "prepared inference"])
+def test_scores_that_bfloat16_would_make_equal_stay_apart(is_autocast):
+    """Sums of two products that differ by less than bfloat16 can tell at 257."""
+    queries = torch.tensor([[[[16.0, 1.0]]]], dtype=torch.bfloat16)  # of one head of two channels
+    keys = torch.tensor([[[16.0, 1.0], [16.0, 1.0078125], [16.0, 0.9921875]]], dtype=torch.bfloat16)
+    identity = nn.Linear(2, 2, dtype=torch.float32 if is_autocast else torch.bfloat16)
+    nn.init.eye_(identity.weight)
+    nn.init.zeros_(identity.bias)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):
+        for scores in (
+            scores_of_unprojected_keys(queries, keys, identity),
+            scaled_scores(queries, keys[:, None]),
+        ):
+            assert scores.dtype == torch.float32
+            assert select_patches(scores, 1)[0, 0, 0].tolist() == [False, True, False]
+            assert select_patches(scores, 2)[0, 0, 0].tolist() == [True, True, False]
+            assert len(scores.bfloat16().unique()) < 3

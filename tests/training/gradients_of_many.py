@@ -1,10 +1,12 @@
 """Run by torchrun: what several processes compute together, each wrapper in turn; the main process saves it.
 
-Usage: torchrun gradients_of_many.py OUTPUT PRESET BATCH_SIZE MICRO_BATCH_SIZE CHECKPOINTING PARALLELISM...
+Usage: torchrun gradients_of_many.py OUTPUT PRESET BATCH_SIZE MICRO_BATCH_SIZE CHECKPOINTING PARALLELISM-PRECISION...
+A precision is float32, bfloat16, or cuda for bfloat16 with what CUDA's autocast promotes in float32.
 """
 
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,15 +23,16 @@ from focusvla.simulation.libero import libero_spec
 from focusvla.training.checkpoint import learning_parameters
 from focusvla.training.engine import Engine, full
 from focusvla.training.optimization import action_weights
+from focusvla.training.promotion import PromotedAsOnCUDA
 from focusvla.training.trainer import accumulate_gradients
 
 
 def gradients(
-    name: str, execution: ExecutionConfig, batch_size: int, folder: Path
+    name: str, execution: ExecutionConfig, batch_size: int, folder: Path, precision: str = "float32"
 ) -> dict[str, torch.Tensor] | None:
     """Of the first batch, by parameter, with the loss as `loss`; None but in the main process."""
     experiment = preset(name)
-    engine = Engine(execution, "float32", folder)
+    engine = Engine(execution, "float32" if precision == "float32" else "bfloat16", folder)
     torch.manual_seed(0)
     model = FocusVLA(experiment.model)
     with torch.no_grad():
@@ -54,7 +57,8 @@ def gradients(
     batches = data.batches(0, 1, shares, engine.num_processes * passes, prefetch=0)
     model.begin_step(0, 0)
     weights = action_weights(replace(experiment.training, gripper_weight=0.5), source.spec)
-    loss, _ = accumulate_gradients(module, batches, passes, data.num_action_steps(0), engine, weights)
+    with PromotedAsOnCUDA() if precision == "cuda" else nullcontext():
+        loss, _ = accumulate_gradients(module, batches, passes, data.num_action_steps(0), engine, weights)
     found = {"loss": engine.sum(loss)}
     assert engine.num_processes == int(os.environ.get("WORLD_SIZE", 1))
     for key, parameter in learning_parameters(model).items():
@@ -65,13 +69,14 @@ def gradients(
 
 if __name__ == "__main__":
     output, name, batch_size, micro_batch_size, recomputes, *wrappers = sys.argv[1:]
-    for parallelism in wrappers:
+    for wrapper in wrappers:
+        parallelism, _, precision = wrapper.partition("-")
         execution = ExecutionConfig(
             parallelism=parallelism,  # type: ignore[arg-type]
             micro_batch_size=int(micro_batch_size),
             gradient_checkpointing=recomputes == "True",
             prefetched_batches=0,
         )
-        found = gradients(name, execution, int(batch_size), Path(output))
+        found = gradients(name, execution, int(batch_size), Path(output), precision)
         if found is not None:
-            save_file(found, Path(output) / f"{parallelism}.safetensors")
+            save_file(found, Path(output) / f"{wrapper}.safetensors")

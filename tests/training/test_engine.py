@@ -72,10 +72,22 @@ def test_two_processes_have_the_gradients_of_one_with_the_joined_batch(
     """Every parameter that learns, replicated and divided; the reference's policy head is not reduced."""
     expected = gradients(name, ExecutionConfig(), batch_size, tmp_path)
     assert expected is not None
-    arguments = (tmp_path, name, batch_size, micro_batch_size, recomputes, "ddp", "fsdp2")
+    arguments = (tmp_path, name, batch_size, micro_batch_size, recomputes, "ddp-float32", "fsdp2-float32")
     subprocess.run([*TORCHRUN, "--nproc-per-node", "2", WORKER, *map(str, arguments)], check=True)
     for parallelism in ("ddp", "fsdp2"):
-        require_equal(load_file(tmp_path / f"{parallelism}.safetensors"), expected)
+        require_equal(load_file(tmp_path / f"{parallelism}-float32.safetensors"), expected)
+
+
+@pytest.mark.slow
+def test_divided_weights_have_in_bfloat16_the_loss_and_gradients_of_whole_ones(tmp_path):
+    """As a CPU's autocast computes and as CUDA's does, in passes."""
+    wrappers = [f"{way}-{precision}" for way in ("ddp", "fsdp2") for precision in ("bfloat16", "cuda")]
+    arguments = (tmp_path, "paper_tiny", 7, 2, False, *wrappers)
+    subprocess.run([*TORCHRUN, "--nproc-per-node", "2", WORKER, *map(str, arguments)], check=True)
+    found = {wrapper: load_file(tmp_path / f"{wrapper}.safetensors") for wrapper in wrappers}
+    for precision in ("bfloat16", "cuda"):
+        require_equal(found[f"fsdp2-{precision}"], found[f"ddp-{precision}"])
+    assert found["ddp-bfloat16"]["loss"] != found["ddp-cuda"]["loss"]
 
 
 def test_a_batch_is_computed_in_as_few_passes_as_fit(tmp_path):

@@ -25,7 +25,7 @@ RARE = frozenset({
     "model", "weights", "augmentation",
     "precision", "schedule", "warmup_steps", "decay_steps", "decay_factor", "final_learning_rate_share", "betas",
     "weight_decay", "weight_decay_on", "max_gradient_norm", "gripper_weight", "ema_decay", "frame_stride", "last_frames",
-    "state_limit", "state_noise", "augmented_copies", "validation_share", "log_every", "validate_every",
+    "frame_format", "state_limit", "state_noise", "augmented_copies", "validation_share", "log_every", "validate_every",
     "checkpoint_every", "compiled", "graphs",
     "trackers", "parallelism", "gradient_checkpointing", "prefetched_batches", "keep_checkpoints",
     "micro_batch_size", "threads",

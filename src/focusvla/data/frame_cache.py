@@ -1,31 +1,47 @@
-"""All frames that training needs, decoded once into one memory-mapped file."""
+"""All frames that training needs, decoded once into one memory-mapped file: as they are, or each as a JPEG file."""
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
 from focusvla.config import AS_SHOWN, PictureConfig
+from focusvla.data.compressed_frames import (
+    QUALITY,
+    CompressedFrames,
+    CompressedFrameWriter,
+    bytes_path,
+    encode,
+)
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.pictures import prepare_pictures
 from focusvla.data.storage import (
     complete_lines,
     create_table,
     explained_storage_errors,
+    nearest_existing,
     partial_path,
     require_free_space,
 )
 from focusvla.data.verification import require_pictures
-from focusvla.errors import DataError, FocusVLAError
+from focusvla.errors import DataError, FocusVLAError, StorageError
+
+FrameFormat = Literal["raw", "jpeg"]
 
 _HEADER_BYTES = 4096
+_ANNOUNCED_BYTES = 10**9
+_SAMPLED_EPISODES = 8
+"""Whose first pictures tell how large JPEG files will be."""
+_SAMPLE_MARGIN = 1.25
 _FRAMES_AT_ONCE = 2
 """Few, so that they stay in a core's own memory while they are resized."""
 
@@ -40,9 +56,14 @@ class FrameCache:
         step     0    2    4    0    2
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, size: int, frame_format: FrameFormat = "raw"):
         self.path = path
-        self.images: UInt8[np.ndarray, "rows cameras height width 3"] = np.load(path, mmap_mode="r")
+        self.images: UInt8[np.ndarray, "rows cameras height width 3"]
+        # Compressed frames read as an array does, by rows: whoever asks for them asks for no more.
+        self.images = cast(
+            np.ndarray,
+            np.load(path, mmap_mode="r") if frame_format == "raw" else CompressedFrames(path, size),
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -57,22 +78,27 @@ def open_frame_cache(
     pictures: PictureConfig = AS_SHOWN,
     num_workers: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
+    frame_format: FrameFormat = "raw",
+    on_remark: Callable[[str], None] = lambda text: None,
 ) -> FrameCache:
-    """Open the cache of a data set, decoding it first if that has not been done.
+    """Open the cache of a data set, decoding it first if that has not been done; how large it will be is said before.
 
     The file's name holds a fingerprint of the data set, the stride, the size and the steps that `pictures` go through, so
     that another data set is never mistaken for this one. Of several processes that ask at once, one decodes and the
     others wait. A killed one leaves a ledger of finished episodes, which the next does not decode again.
 
     `num_workers` threads decode an episode each, by default one for each core. `on_progress` is told the number of
-    finished and of all episodes.
+    finished and of all episodes. With `frame_format="jpeg"` pictures lose a little and take about a sixth; they are
+    decoded by whoever reads them.
 
     Raises:
-        StorageError: the disk has not enough space, told before anything is decoded, or the folder may not be written.
+        StorageError: the disk has not enough space, or the memory that holds the folder, told before anything is decoded,
+            or the folder may not be written.
         DataError: a video is damaged, or a row has no picture of its own, which is told before anything is decoded.
     """
     steps = f"-{pictures}" if str(pictures) else ""
-    path = folder / f"frames-{source.fingerprint()}-stride{stride}-size{size}{steps}.npy"
+    stored = "" if frame_format == "raw" else f"-jpeg{QUALITY}"
+    path = folder / f"frames-{source.fingerprint()}-stride{stride}-size{size}{steps}{stored}.npy"
     if not path.exists():
         with explained_storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -81,8 +107,10 @@ def open_frame_cache(
                 if not path.exists():
                     workers = num_workers or os.cpu_count() or 1
                     require_pictures(source, workers)
-                    _decode(source, path, stride, size, pictures, workers, on_progress)
-    return FrameCache(path)
+                    kind = _RawTable if frame_format == "raw" else _CompressedTable
+                    table = kind(source, path, stride, size, pictures, on_remark)
+                    _decode(table, workers, on_progress)
+    return FrameCache(path, size, frame_format)
 
 
 def sampled_steps(length: int, stride: int) -> range:
@@ -90,63 +118,192 @@ def sampled_steps(length: int, stride: int) -> range:
     return range(0, length, stride)
 
 
-def _decode(
-    source: EpisodeSource,
-    path: Path,
-    stride: int,
-    size: int,
-    pictures: PictureConfig,
-    num_workers: int,
-    on_progress: Callable[[int, int], None] | None,
-) -> None:
-    counts = [len(sampled_steps(len(source.episode(index)), stride)) for index in range(source.num_episodes)]
-    ends = np.cumsum(counts)
-    partial = partial_path(path)
-    ledger = partial.with_suffix(".finished")
-    images, finished = _open_partial(
-        partial, ledger, path, (int(ends[-1]), len(source.spec.cameras), size, size, 3), source.num_episodes
-    )
+class _RawTable:
+    """The file that is being filled with pictures as they are, and which episodes are in it."""
 
-    def decode(index: int) -> int:
-        rows = images[ends[index] - counts[index] : ends[index]]
-        for position, camera in enumerate(source.spec.cameras):
-            _decode_episode(source, index, camera.name, stride, pictures, rows[:, position])
+    def __init__(
+        self,
+        source: EpisodeSource,
+        path: Path,
+        stride: int,
+        size: int,
+        pictures: PictureConfig,
+        on_remark: Callable[[str], None],
+    ):
+        """Make it, or go on with what a killed process left."""
+        self.source, self.path, self.stride, self.size, self.pictures = source, path, stride, size, pictures
+        lengths = (len(source.episode(index)) for index in range(source.num_episodes))
+        self.counts = [len(sampled_steps(length, stride)) for length in lengths]
+        self.ends = np.cumsum(self.counts)
+        self.shape = (int(self.ends[-1]), len(source.spec.cameras), size, size, 3)
+        self.partial = partial_path(path)
+        self.ledger = self.partial.with_suffix(".finished")
+        self.finished = self._known_to_be_finished()
+        if self.finished:
+            self.table = np.lib.format.open_memmap(self.partial, "r+")
+        else:
+            self.discard()
+            needed = self._needed_bytes()
+            if needed >= _ANNOUNCED_BYTES:
+                on_remark(self._announcement(needed))
+            _require_room(path, needed)
+            self.table = create_table(self.partial, self._dtype, self._table_shape)
+
+    _dtype: type = np.uint8
+
+    @property
+    def _table_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    def rows(self, index: int) -> slice:
+        """Those of an episode."""
+        return slice(int(self.ends[index]) - self.counts[index], int(self.ends[index]))
+
+    def fill(self, index: int) -> int:
+        """Decode an episode into it; several threads may."""
+        self._decode_into(self.table[self.rows(index)], index)
         return index
 
+    def publish(self) -> None:
+        """It is whole."""
+        os.replace(self.partial, self.path)
+        self.ledger.unlink()
+
+    def discard(self) -> None:
+        """Nothing is left of it."""
+        for file in (self.ledger, self.partial):
+            file.unlink(missing_ok=True)
+
+    def _decode_into(self, pictures: UInt8[np.ndarray, "rows cameras size size 3"], index: int) -> None:
+        for position, camera in enumerate(self.source.spec.cameras):
+            rows = pictures[:, position]
+            _decode_episode(self.source, index, camera.name, self.stride, self.pictures, rows)
+
+    def _needed_bytes(self) -> int:
+        return int(np.prod(self.shape)) + _HEADER_BYTES
+
+    def _announcement(self, needed: int) -> str:
+        free = shutil.disk_usage(nearest_existing(self.path)).free
+        said = (
+            f"the frame cache takes {needed / 1e9:.1f} GB for {self.shape[0]} x {self.shape[1]} pictures of {self.size} "
+            f"px in {self.path.parent}, where {free / 1e9:.1f} GB are free"
+        )
+        if self._dtype is np.uint8 and (memory := _available_memory()) and needed > memory:
+            said += (
+                f"; that is more than the {memory / 1e9:.1f} GB of memory, and is read from the disk again and again: as "
+                " JPEG files (--frame-format jpeg) it takes about a sixth"
+            )
+        return said
+
+    def _known_to_be_finished(self) -> set[int]:
+        if not (self.partial.exists() and self.ledger.exists()):
+            return set()
+        found = np.load(self.partial, mmap_mode="r")
+        lines = complete_lines(self.ledger.read_text())
+        is_known = set(lines) <= set(map(str, range(self.source.num_episodes)))
+        return set(map(int, lines)) if found.shape == self._table_shape and is_known else set()
+
+
+class _CompressedTable(_RawTable):
+    """A file of JPEG files, and where each lies in it."""
+
+    _dtype = np.int64
+
+    def __init__(
+        self,
+        source: EpisodeSource,
+        path: Path,
+        stride: int,
+        size: int,
+        pictures: PictureConfig,
+        on_remark: Callable[[str], None],
+    ):
+        super().__init__(source, path, stride, size, pictures, on_remark)
+        is_kept = np.zeros(self.shape[0], bool)
+        for index in self.finished:
+            is_kept[self.rows(index)] = True
+        self._writer = CompressedFrameWriter(self.table, bytes_path(self.partial), is_kept)
+
+    @property
+    def _table_shape(self) -> tuple[int, ...]:
+        return (*self.shape[:2], 2)
+
+    def fill(self, index: int) -> int:
+        """Decode an episode and compress it; several threads may."""
+        pictures = np.empty((self.counts[index], *self.shape[1:]), np.uint8)
+        self._decode_into(pictures, index)
+        self._writer.write(self.rows(index), pictures)
+        return index
+
+    def publish(self) -> None:
+        """It is whole."""
+        self._writer.close()
+        os.replace(bytes_path(self.partial), bytes_path(self.path))
+        super().publish()
+
+    def discard(self) -> None:
+        """Nothing is left of it."""
+        super().discard()
+        bytes_path(self.partial).unlink(missing_ok=True)
+
+    def _needed_bytes(self) -> int:
+        """By the first pictures of some episodes, and a quarter more."""
+        sizes = []
+        for index in np.linspace(0, self.source.num_episodes - 1, _SAMPLED_EPISODES, dtype=int):
+            for camera in self.source.spec.cameras:
+                first = torch.from_numpy(next(iter(self.source.frames(int(index), camera.name)))[None].copy())
+                sizes.append(len(encode(prepare_pictures(first, self.size, self.pictures)[0].numpy())))
+        each = _SAMPLE_MARGIN * float(np.mean(sizes)) + 16
+        return int(each * self.shape[0] * self.shape[1]) + _HEADER_BYTES
+
+
+def _decode(table: _RawTable, num_workers: int, on_progress: Callable[[int, int], None] | None) -> None:
+    left = [index for index in range(len(table.counts)) if index not in table.finished]
     try:
-        with ledger.open("a") as lines, _one_torch_thread(), ThreadPoolExecutor(num_workers) as threads:
-            futures = [threads.submit(decode, index) for index in range(len(counts)) if index not in finished]
+        with table.ledger.open("a") as lines, _one_torch_thread(), ThreadPoolExecutor(num_workers) as threads:
+            futures = [threads.submit(table.fill, index) for index in left]
             try:
                 for future in as_completed(futures):
                     index = future.result()
-                    images.flush()  # first, so that no episode is taken as finished whose frames are lost
+                    table.table.flush()  # first, so that no episode is taken as finished whose frames are lost
                     print(index, file=lines, flush=True)
-                    finished.add(index)
+                    table.finished.add(index)
                     if on_progress:
-                        on_progress(len(finished), len(counts))
+                        on_progress(len(table.finished), len(table.counts))
             finally:
                 threads.shutdown(cancel_futures=True)
-        os.replace(partial, path)
+        table.publish()
     except FocusVLAError:
-        partial.unlink(missing_ok=True)
-        ledger.unlink(missing_ok=True)
+        table.discard()
         raise
-    ledger.unlink()
 
 
-def _open_partial(
-    partial: Path, ledger: Path, path: Path, shape: tuple[int, ...], num_episodes: int
-) -> tuple[np.memmap, set[int]]:
-    """The file that is being filled, and the episodes which a killed process has finished in it."""
-    if partial.exists() and ledger.exists():
-        images = np.lib.format.open_memmap(partial, "r+")
-        lines = complete_lines(ledger.read_text())
-        if images.shape == shape and set(lines) <= set(map(str, range(num_episodes))):
-            return images, set(map(int, lines))
-    ledger.unlink(missing_ok=True)
-    partial.unlink(missing_ok=True)
-    require_free_space(path, int(np.prod(shape)) + _HEADER_BYTES, "the frame cache")
-    return create_table(partial, np.uint8, shape), set()
+def _require_room(path: Path, needed: int) -> None:
+    require_free_space(path, needed, "the frame cache")
+    memory = _available_memory()
+    if memory is not None and needed > memory and _lies_in_memory(nearest_existing(path)):
+        raise StorageError(
+            f"{path}: the frame cache needs {needed} bytes, and the folder lies in memory, of which {memory} are free. "
+            "Choose a folder on a disk."
+        )
+
+
+def _available_memory() -> int | None:
+    """Bytes; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _lies_in_memory(folder: Path) -> bool:
+    try:
+        mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text("utf-8").splitlines()]
+    except OSError:
+        return False
+    holding = [(len(point), kind) for point, kind in mounts if folder.resolve().is_relative_to(point)]
+    return max(holding, default=(0, ""))[1] in ("tmpfs", "ramfs")
 
 
 def _decode_episode(

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from focusvla.config import Augmentation
 from focusvla.data.batch_order import BatchOrder, step_generator
+from focusvla.data.compressed_frames import CompressedFrames
 from focusvla.data.crops import crop_center
 from focusvla.data.prefetching import map_ahead
 from focusvla.data.samples import Samples
 from focusvla.data.transforms import draw_variations, vary
+from focusvla.devices import upload
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.types import Batch, ModelInputs
 
@@ -49,7 +51,7 @@ class BatchLoader:
         batch_size: int,
         seed: int,
         tokenize: Tokenize,
-        images: np.ndarray | None = None,
+        images: np.ndarray | CompressedFrames | None = None,
         features: np.ndarray | None = None,
         augmentation: Augmentation | None = None,
         center_crop_area: float = 1.0,
@@ -170,9 +172,7 @@ class BatchLoader:
         return Batch(inputs=inputs, actions=self._moved(actions), action_mask=self._moved(mask))
 
     def _moved(self, tensor: Tensor) -> Tensor:
-        if self._device.type == "cuda":  # from pinned memory, a copy does not wait for the computation
-            return tensor.pin_memory().to(self._device, non_blocking=True)
-        return tensor.to(self._device)
+        return upload(tensor, self._device)
 
 
 def padded_tokens(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from focusvla.config import Augmentation
 from focusvla.data.crops import crop_and_resize, to_uint8
+from focusvla.devices import upload
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -35,7 +36,7 @@ class Variations:
     def part(self, chosen: slice, device: torch.device) -> "Variations":
         """Those of some samples, on the device of their images."""
         shifts, corners, colors = (
-            each[chosen].to(device) for each in (self.shifts, self.corners, self.colors)
+            upload(each[chosen], device) for each in (self.shifts, self.corners, self.colors)
         )
         return Variations(shifts, corners, colors, self.settings)
 

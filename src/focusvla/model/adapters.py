@@ -38,6 +38,11 @@ def add_adapters(model: nn.Module, config: AdapterConfig) -> None:
         init_lora_weights="gaussian",
     )
     inject_adapter_in_model(settings, model)
+    for module in model.modules():
+        if isinstance(
+            module, LoraLayer
+        ):  # whose input autocast casts to what it computes in, from float32 and back otherwise
+            module.cast_input_dtype_enabled = False
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name or name in trained_as_they_are)
 

@@ -9,6 +9,8 @@ nothing.
 Legend: B batch, H heads, Q queries, P patches, D width, E head width (D / H).
 """
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -43,8 +45,23 @@ def scaled_scores(
     queries: Float[Tensor, "batch heads queries head_width"],
     keys: Float[Tensor, "batch heads tokens head_width"],
 ) -> Float[Tensor, "batch heads queries tokens"]:
-    """Products of queries and keys over the root of the heads' width."""
-    return queries * queries.shape[-1] ** -0.5 @ keys.mT
+    """Products of queries and keys over the root of the heads' width, in float32."""
+    return product_in_float32(queries * queries.shape[-1] ** -0.5, keys.mT)
+
+
+def product_in_float32(
+    left: Float[Tensor, "*batch rows inner"], right: Float[Tensor, "*batch inner columns"]
+) -> Float[Tensor, "*batch rows columns"]:
+    """The product of matrices of any precision, not rounded below float32, whatever autocast says.
+
+    Scores decide which patch is the last of the best K: rounded to bfloat16's 8 bits, several are equal there.
+    """
+    kind = left.device.type
+    is_cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(
+        kind
+    )  # the meta device has none
+    with torch.autocast(kind, enabled=False) if is_cast else nullcontext():
+        return left.float() @ right.float()
 
 
 def scores_of_unprojected_keys(
@@ -52,13 +69,13 @@ def scores_of_unprojected_keys(
     keys: Float[Tensor, "batch patches width"],
     projection: nn.Linear,
 ) -> Float[Tensor, "batch heads queries patches"]:
-    """Scaled scores of `queries` against `projection(keys)`, without projecting the keys."""
+    """Scaled scores of `queries` against `projection(keys)` in float32, without projecting the keys."""
     num_heads, head_width = queries.shape[1], queries.shape[3]
     weight = rearrange(projection.weight, "(H E) D -> H E D", H=num_heads)
     scaled = queries * head_width**-0.5
     projected = torch.einsum("bhqe,hed->bhqd", scaled, weight)
     # One product for all heads: they share the keys.
-    scores = rearrange(projected, "B H Q D -> B (H Q) D") @ keys.mT
+    scores = product_in_float32(rearrange(projected, "B H Q D -> B (H Q) D"), keys.mT)
     scores = rearrange(scores, "B (H Q) P -> B H Q P", H=num_heads)
     # The bias adds the same to every patch of a row. A softmax over patches alone does not see it.
     bias = torch.einsum("bhqe,he->bhq", scaled, rearrange(projection.bias, "(H E) -> H E", H=num_heads))
@@ -73,7 +90,7 @@ def attend_to_unprojected_values(
     """Weighted mean of `projection(values)`, without projecting the values; each row of weights sums to 1."""
     num_heads = weights.shape[1]
     weight = rearrange(projection.weight, "(H E) D -> H E D", H=num_heads)
-    attended = rearrange(weights, "B H Q P -> B (H Q) P") @ values
+    attended = rearrange(weights.to(values.dtype), "B H Q P -> B (H Q) P") @ values
     attended = rearrange(attended, "B (H Q) D -> B H Q D", H=num_heads)
     return merge_heads(torch.einsum("bhqd,hed->bhqe", attended, weight)) + projection.bias
 

@@ -18,13 +18,12 @@ from transformers import Qwen2Config, Qwen2Model
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from focusvla.config import LanguageConfig
+from focusvla.model.compilation import compiled_for_each_shape
 from focusvla.model.fused import gated_silu, rms_norm
 
 PADDING_ID = 0
 UNKNOWN_ID = 1
 NUM_SPECIAL_IDS = 2
-
-MAX_COMPILED_SHAPES = 64
 
 _BEHIND_ALL = 2**32
 
@@ -131,14 +130,15 @@ class LanguageModel(nn.Module):
         if self.is_fused:
             turns = turns_of(self.body.rotary_emb.inv_freq.float(), embeddings.shape[1])
             return list(self._run(embeddings, map(layer_weights, self._layers()), turns))
-        # No mask is the causal one to the fused kernel; to make one, transformers would wait for the device.
-        states = self.body(
-            inputs_embeds=embeddings,
-            attention_mask={"full_attention": None},
-            output_hidden_states=True,
-            use_cache=False,
-        )
-        return states.hidden_states[1:]
+        # Layer by layer, since transformers hands out their states by hooks, which would end each compiled graph. No mask
+        # is the causal one to the fused kernel; to make one, transformers would wait for the device.
+        positions = torch.arange(embeddings.shape[1], device=embeddings.device)[None]
+        turns = self.body.rotary_emb(embeddings, positions)
+        hidden, states = embeddings, []
+        for layer in self._layers():
+            hidden = layer(hidden, position_embeddings=turns)
+            states.append(hidden)
+        return [*states[:-1], self.body.norm(states[-1])]
 
     def _run(
         self,
@@ -192,10 +192,7 @@ class PackedLayers:
 
     def compile(self) -> None:
         """Run layers compiled: once for each shape of their input, not for each layer."""
-        # Batches of five sizes and prompts of several lengths are more shapes than torch would compile by itself.
-        limit = torch._dynamo.config.cache_size_limit
-        torch._dynamo.config.cache_size_limit = max(limit, MAX_COMPILED_SHAPES)
-        self.run = torch.compile(run_layer, dynamic=False)
+        self.run = compiled_for_each_shape(run_layer)
 
     def turns(self, num_tokens: int) -> Float[Tensor, "tokens 1 half_width pair"]:
         """As `turns_of`, kept for the next time."""

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from focusvla.config import ModelConfig
+from focusvla.devices import upload
 from focusvla.model.blocks import BLOCKS
 from focusvla.model.side_stream import SideStream
 
@@ -57,7 +58,7 @@ class TrainingNoiseLatent(ConstantLatent):
         # The last number keeps it apart from what batches are drawn with.
         (state,) = np.random.SeedSequence([seed, step, 0, 1]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(state) & (2**63 - 1))
-        self._drawn = torch.randn(self._shape, generator=generator)
+        self._drawn = upload(torch.randn(self._shape, generator=generator), self.norm.weight.device)
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -84,7 +85,8 @@ class NoiseLatent(ConstantLatent):
         self.register_buffer("noise", torch.randn(chunk_length, action_dim * width))
 
     def forward(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch chunk width"]:
-        return self.encode(self.noise).expand(tokens.shape[0], -1, -1)
+        noise = self.noise.to(self.norm.weight.dtype)  # weights may be divided and gathered in another
+        return self.encode(noise).expand(tokens.shape[0], -1, -1)
 
 
 class ActionQueryLatent(ConstantLatent):
@@ -181,8 +183,8 @@ class PolicyHead(nn.Module):
         if isinstance(self.latent, ActionQueryLatent):
             states = list(states)
             latent = self.latent(states[-1][1])
-        else:
-            latent = self.latent(proprioception)
+        else:  # contiguous: each layer's input has one layout, for which it is compiled once
+            latent = self.latent(proprioception).contiguous()
         raw = self._raw_values(features) if self.reads_features else None
         beside = SideStream(features.device)
         # Until both streams meet, what one of them reads must not be overwritten by the other.

@@ -23,14 +23,17 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from focusvla.config import ExecutionConfig
+from focusvla.config import ExecutionConfig, ExperimentConfig
+from focusvla.devices import choose_device, explained_device_errors, free_memory, taken_by_others
 from focusvla.errors import ConfigurationError, MissingDependencyError
+from focusvla.model.compilation import compiled_for_each_shape
 from focusvla.model.focusvla import FocusVLA
+from focusvla.training.memory import fit_device
 
 _LONGEST_WAIT = timedelta(hours=6)
 """For one process that encodes frames or evaluates in the simulator while the others wait."""
@@ -45,9 +48,10 @@ class Engine:
         self._computes_in_bfloat16 = precision == "bfloat16"
         for tracker in execution.trackers:
             _require_installed(tracker)
+        device = choose_device(execution.device)
         self._accelerator = Accelerator(
             # Without being told so, accelerate lets each of torchrun's processes be alone where there is no accelerator.
-            cpu=execution.device == "cpu" or not torch.accelerator.is_available(),
+            cpu=device.type == "cpu",
             log_with=list(execution.trackers) or None,
             project_dir=run / "tracking",
             kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
@@ -55,6 +59,8 @@ class Engine:
         if execution.threads:
             torch.set_num_threads(execution.threads)
         self.device: torch.device = self._accelerator.device
+        with self.explained_errors():
+            torch.zeros(1, device=self.device)
         self.num_processes: int = self._accelerator.num_processes
         self.process: int = self._accelerator.process_index
         self.is_main: bool = self._accelerator.is_main_process
@@ -69,6 +75,21 @@ class Engine:
             # Threads of gloo live on, and one that frees the last sum's tensors needs the interpreter, which may be about
             # to go.
             time.sleep(0.2)
+
+    def fit(self, experiment: ExperimentConfig) -> ExperimentConfig:
+        """The same experiment in passes for which the device of every process has memory; on a CPU as it is.
+
+        Raises:
+            ConfigurationError: there are none, or those that were chosen have none; the flags that mend it are named.
+        """
+        free = free_memory(self.device)
+        if free is None:
+            return experiment
+        of_all: Any = self._accelerator.gather(torch.tensor([free], device=self.device))
+        others = taken_by_others(self.device)
+        fitting = fit_device(experiment, float(of_all.min()), self.num_processes, others)
+        self._execution = fitting.execution
+        return fitting
 
     def passes(self, batch_size: int) -> int:
         """How many times each process computes a part of a step's batch.
@@ -97,7 +118,7 @@ class Engine:
         blocks = model.blocks()
         if self._execution.compiled:  # before recomputation, inside which nothing would be
             for block in blocks:
-                block.forward = torch.compile(block.forward)
+                block.forward = compiled_for_each_shape(block.forward)
         if self._execution.gradient_checkpointing:
             for block in blocks:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)
@@ -105,13 +126,21 @@ class Engine:
             return model
         if self._execution.parallelism == "ddp":
             return DistributedDataParallel(model, gradient_as_bucket_view=True)
+        # Weights are gathered as they are: autocast casts them, and the model computes as with one process. Gathered in
+        # bfloat16 they would bring it into norms and into the residual stream.
         policy = MixedPrecisionPolicy(cast_forward_inputs=False)
-        if self._computes_in_bfloat16:
-            policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
-        for block in blocks:
-            fully_shard(block, mp_policy=policy)
-        fully_shard(model, mp_policy=policy)
+        for part in (*blocks, model):
+            divided = fully_shard(part, mp_policy=policy)
+            # Not left to the group: gloo took a mean for a sum up to torch 2.8 and said nothing.
+            divided.set_force_sum_reduction_for_comms(True)
         return model
+
+    def explained_errors(self) -> AbstractContextManager[None]:
+        """Tells in one message, in the block, that the device has too little memory or is another process's."""
+        return explained_device_errors(
+            self.device,
+            "give a smaller --micro-batch-size, --gradient-checkpointing, or with several GPUs --parallelism fsdp2",
+        )
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Compute in the training's precision."""
@@ -121,7 +150,8 @@ class Engine:
 
     @contextmanager
     def gradients_of(self, module: nn.Module, is_last_pass: bool) -> Iterator[None]:
-        """Keep the gradients of a pass here, and reduce all passes' after the last one.
+        """Keep the gradients of a pass here, and reduce all passes' after the last one; those of divided weights after
+        each, since whole ones may have no room.
 
         Reducing averages over the processes: multiply the loss by their number to get the sum.
         """
@@ -129,8 +159,6 @@ class Engine:
             with module.no_sync():
                 yield
             return
-        if isinstance(module, FSDPModule):
-            module.set_requires_gradient_sync(is_last_pass)
         yield
 
     def clip(self, model: nn.Module, max_norm: float) -> Float[Tensor, ""]:

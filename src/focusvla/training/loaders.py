@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from focusvla.config import ExperimentConfig
+from focusvla.data.compressed_frames import CompressedFrames
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.data.loader import BatchLoader
@@ -51,7 +52,7 @@ def open_loaders(
     """
     config = experiment.training
     stride = picture_stride(source, config.frame_stride)
-    images, features = _visual_inputs(model, experiment, source, stride, cache_folder, on_stage)
+    images, features = _visual_inputs(model, experiment, source, stride, cache_folder, on_stage, on_remark)
 
     def samples(episodes: list[int]) -> Samples:
         return build_samples(
@@ -98,7 +99,8 @@ def _visual_inputs(
     stride: int,
     cache_folder: Path,
     on_stage: StageProgress,
-) -> tuple[np.ndarray | None, np.ndarray | None]:
+    on_remark: Remark,
+) -> tuple[np.ndarray | CompressedFrames | None, np.ndarray | None]:
     """Images for an encoder that learns, features from one that does not, neither for a blind model.
 
     Standardizes a frozen encoder's features by their mean and deviation over the data set.
@@ -111,6 +113,8 @@ def _visual_inputs(
         stride=stride,
         size=experiment.model.vision.image_size,
         on_progress=lambda done, total: on_stage("decode", done, total),
+        frame_format=experiment.training.frame_format,
+        on_remark=on_remark,
     )
     if experiment.model.needs_images:
         return cache.images, None

@@ -77,9 +77,9 @@ class Speed:
         }
         if self._device.type == "cuda":
             found["peak_memory_bytes"] = torch.cuda.max_memory_allocated(self._device)
-            with contextlib.suppress(
-                ModuleNotFoundError, RuntimeError
-            ):  # the package or the driver cannot tell
+            # NVML, asked through a package, may be missing or not tell: of a part of a GPU (MIG), or in a container. Its
+            # errors derive from Exception alone, in a package that need not be there.
+            with contextlib.suppress(Exception):
                 found["device_utilization"] = torch.cuda.utilization(self._device) / 100
         else:
             spent = time.process_time() - self._processor_seconds

@@ -37,6 +37,7 @@ from focusvla.training.checkpoint_metrics import CheckpointMetrics, OnCheckpoint
 from focusvla.training.data_checks import check_data, statistics_of_run
 from focusvla.training.engine import Engine
 from focusvla.training.loaders import Remark, StageProgress, open_loaders
+from focusvla.training.memory import flags_of, plan_memory
 from focusvla.training.metrics import MetricsLog, Speed
 from focusvla.training.optimization import (
     WeightAverage,
@@ -79,8 +80,8 @@ def train(
     Raises:
         DataError: the data set does not fit the model, is damaged, holds what no policy could do, or gave a loss that is
             not finite.
-        ConfigurationError: the policy would see the middle of pictures that it was trained on whole, or `run` was begun
-            with another configuration or on other data.
+        ConfigurationError: the policy would see the middle of pictures that it was trained on whole, `run` was begun
+            with another configuration or on other data, or the device cannot be used or has too little memory.
         CheckpointError: the newest checkpoint cannot be continued.
         StorageError: the disk is full or a folder cannot be written.
         StoppedError: SIGTERM or Ctrl-C came; the step is saved.
@@ -91,6 +92,12 @@ def train(
     experiment = with_vocabulary(experiment, instructions)
     data = check_data(source, on_remark)
     engine = Engine(experiment.execution, config.precision, run)
+    fitted = engine.fit(experiment)
+    if fitted.execution != experiment.execution:
+        on_remark(
+            f"to fit the device: {flags_of(fitted.execution)}; {plan_memory(fitted, engine.num_processes)}"
+        )
+        experiment = fitted
     passes = engine.passes(config.batch_size)
     statistics = statistics_of_run(run, data, on_remark)
     if engine.is_main:
@@ -117,7 +124,8 @@ def train(
         restore_weights(folder, model)
     else:
         load_pretrained(model, experiment.weights)
-    model.to(engine.device)
+    with engine.explained_errors():
+        model.to(engine.device)
     with engine.first_on_host():  # who decodes and encodes what the others then find
         loaders = open_loaders(
             model, experiment, source, statistics, cache_folder, engine.device, on_stage, on_remark
@@ -137,7 +145,7 @@ def train(
         engine.num_processes * passes,
         experiment.execution.prefetched_batches,
     )
-    with StopSignals() as stop, closing(batches):
+    with StopSignals() as stop, closing(batches), engine.explained_errors():
         for step in range(first_step, config.steps):
             began = time.perf_counter()
             rate = learning_rate(config, step)

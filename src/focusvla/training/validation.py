@@ -38,13 +38,17 @@ class ValidationErrors:
 def validate(
     module: nn.Module, average: WeightAverage, data: BatchLoader, batch_size: int, engine: Engine
 ) -> ValidationErrors:
-    """Compare predictions with demonstrations on all samples of `data`, of which each process takes a part."""
+    """Compare predictions with demonstrations on all samples of `data`, of which each process takes a part.
+
+    Nothing is compiled for it: without gradients, and for a last batch of another size, all layers would be once more.
+    """
     average.swap()
     module.eval()
-    errors = steps = torch.zeros((), dtype=torch.float64, device=engine.device)
+    exact = torch.float32 if engine.device.type == "mps" else torch.float64  # which MPS lacks
+    errors = steps = torch.zeros((), dtype=exact, device=engine.device)
     try:
         for batch in data.every_sample(batch_size, (engine.process, engine.num_processes)):
-            with engine.autocast():
+            with engine.autocast(), torch.compiler.set_stance("force_eager"):
                 predicted = module(batch.inputs)
             errors = errors + absolute_errors(predicted, batch.actions, batch.action_mask).sum(0)
             steps = steps + batch.action_mask.sum(0)

@@ -1,0 +1,110 @@
+"""The script for a first run on a GPU loses to a stop only what follows, and says what it left out."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def first_run(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(FOLDER / "gpu")
+    return importlib.import_module("first_run")
+
+
+def part(first_run: ModuleType, code: str, **others: object) -> object:
+    return first_run.Part("some part", [sys.executable, "-c", code], 30, **others)
+
+
+def test_a_part_that_is_stopped_keeps_what_it_had_found(first_run, tmp_path):
+    code = """import subprocess, sys, time
+print('no figures')
+print('{"median_ms": 5.0}', flush=True)
+subprocess.run([sys.executable, "-c", "import time; time.sleep(60)"])"""
+    found = first_run.run(part(first_run, code), 1.5, dict(os.environ), tmp_path)
+    assert found["figures"] == [{"median_ms": 5.0}]
+    assert found["ended"] == "stopped at its limit of 2 s"
+    assert found["last_lines"] == ["no figures", '{"median_ms": 5.0}']
+    assert found["seconds"] < 20
+
+
+def test_a_part_says_how_it_ended_or_why_it_was_left_out(first_run, tmp_path):
+    def ended(code: str, seconds: float = 20.0, **others: object) -> str:
+        return first_run.run(part(first_run, code, **others), seconds, dict(os.environ), tmp_path)["ended"]
+
+    assert ended("print('{}')") == "done"
+    assert ended("raise SystemExit(3)") == "failed with code 3"
+    assert ended("", lacks=("tyro", "rich")) == "left out, tyro and rich missing"
+    assert ended("", seconds=0.5) == "left out, no time was left"
+
+
+def test_parts_come_in_the_order_of_what_is_to_be_known_first(first_run):
+    found = first_run.parts("cuda", quick=False)
+    assert [each.name for each in found] == [
+        *("tests", "latency", "training", "latency, compiled", "training, compiled"),
+        *("small training", "loading", "server"),
+    ]
+    commands = [" ".join(each.command) for each in found]
+    assert "-m gpu" in commands[0]
+    assert "tests/gpu/test_on_cuda.py" in commands[0]
+    assert "--presets paper --device cuda --precisions bfloat16" in commands[1]
+    assert commands[1].endswith("--modes plain eager graph reference")
+    assert all("--quick" in " ".join(each.command) for each in first_run.parts("cpu", quick=True)[1:])
+
+
+def test_aims_are_met_missed_or_open(first_run):
+    timed = {
+        "preset": "paper",
+        "modes": {"graph": {"median_ms": 4.0}, "reference": {"median_ms": 40.0}},
+        "median_ms": 4.0,
+        "times_floor": 5.0,
+    }
+    assert first_run.aims({"latency": {"figures": [timed]}}) == [
+        "- latency_ms: 4, at most 5: met",
+        "- times_floor: 5, at most 4: missed",
+        "- speedup_over_reference_path: 10, at least 7: met",
+        "- share_of_matrix_peak: open",
+    ]
+
+
+@pytest.mark.parametrize("package", ["jaxtyping", "av"])
+def test_a_stand_in_serves_whoever_names_shapes_or_imports_the_reader_of_videos(package, first_run, tmp_path):
+    for file, text in first_run.STAND_INS[package].items():
+        path = tmp_path / package / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    code = {
+        "jaxtyping": "from jaxtyping import Float; import jaxtyping\n"
+        "def scaled(x: Float[int, 'batch width'] | None): return x\n"
+        "jaxtyping.config.update('jaxtyping_disable', True); assert scaled(3) == 3",
+        "av": "import av, av.error\nfrom av.video.reformatter import VideoReformatter\nav.error.FFmpegError",
+    }[package]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+@pytest.mark.slow
+def test_it_runs_on_a_cpu(tmp_path):
+    command = [
+        sys.executable,
+        str(FOLDER / "gpu" / "first_run.py"),
+        "--device",
+        "cpu",
+        "--quick",
+        "--output",
+        str(tmp_path),
+    ]
+    subprocess.run([*command, "--only", "small training"], check=True, cwd=FOLDER.parent)
+    (file,) = tmp_path.glob("first_run_cpu_*.json")
+    found = json.loads(file.read_text())
+    assert found["machine"]["device"] == "cpu"
+    (figures,) = found["parts"]["small training"]["figures"]
+    assert figures["samples_per_second"] > 0
+    assert "- share_of_matrix_peak: open" in file.with_suffix(".md").read_text()
