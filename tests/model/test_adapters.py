@@ -66,7 +66,9 @@ def test_an_adapter_casts_no_input_that_is_in_bfloat16_already():
             return func(*args, **(kwargs or {}))
 
     model = nn.Module()
-    model.vision_encoder, model.projector, model.language_model = nn.Sequential(nn.Linear(8, 4)), None, None
+    model.vision_encoder = nn.Sequential(nn.Linear(8, 4))
+    for absent in ("projector", "language_model"):
+        model.register_module(absent, None)
     add_adapters(model, AdapterConfig(rank=2))
     x = torch.ones(3, 5, 8, dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16), Casts() as casts:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -98,7 +98,7 @@ def load_vla_adapter_head(
     return head
 
 
-def without_prefixes(state_dict: Mapping[str, Tensor]) -> StateDict:
+def without_prefixes(state_dict: Mapping[str, Any]) -> StateDict:
     """A state dict without the prefixes `module.` and `model.`, which training on several devices and the wrapper of the
     head have left; one that lies under `state_dict` is taken out.
 
@@ -107,14 +107,12 @@ def without_prefixes(state_dict: Mapping[str, Tensor]) -> StateDict:
     """
     if set(state_dict) == {"state_dict"} and isinstance(state_dict["state_dict"], Mapping):
         state_dict = state_dict["state_dict"]
-    others = [
-        name for name, values in state_dict.items() if not isinstance(values, torch.Tensor | np.ndarray)
-    ]
-    if others:
-        raise CheckpointError(
-            f"state_dict: expected tensors by name, got {type(state_dict[others[0]]).__name__} under {others[0]!r}. Give "
-            "the dictionary of the weights alone."
-        )
+    for name, values in state_dict.items():
+        if not isinstance(values, torch.Tensor | np.ndarray):
+            raise CheckpointError(
+                f"state_dict: expected tensors by name, got {type(values).__name__} under {name!r}. Give the dictionary "
+                "of the weights alone."
+            )
     return {
         name.removeprefix("module.").removeprefix("model."): torch.as_tensor(values)
         for name, values in state_dict.items()
