@@ -9,7 +9,8 @@ import torch
 import tyro
 
 from focusvla.cli.parsing import parse
-from focusvla.cli.periodic_evaluation import Evaluations, PeriodicEvaluation, flags
+from focusvla.cli.periodic_evaluation import Evaluations, flags
+from focusvla.cli.training import PeriodicEvaluation
 from focusvla.config import EvaluationConfig, GivenPictures, InferenceConfig
 
 USUAL = EvaluationConfig()

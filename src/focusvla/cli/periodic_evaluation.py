@@ -13,26 +13,16 @@ from typing import Any
 
 import torch
 
+from focusvla.cli.training import PeriodicEvaluation
 from focusvla.config import EvaluationConfig
 from focusvla.data.episodes import EpisodeSource
 from focusvla.devices import GB, choose_device, free_memory
 from focusvla.errors import FocusVLAError
 
-_DEFAULT = EvaluationConfig(suites=(), trials=10, videos=False)
 _OF_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_", "ACCELERATE_")
 """What begins the names of the variables that would make the process beside one of the training's."""
 _GPU_BYTES_BESIDE_WEIGHTS = 3 * GB
 """What an evaluation takes of a GPU besides its policy: the context, kernels' workspaces, states of a batch."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PeriodicEvaluation:
-    """Evaluation in the simulator on the way, in a process beside the training."""
-
-    evaluate_every: int = 0
-    """Steps between evaluations of checkpoints, a multiple of `checkpoint_every`; the last is evaluated too. 0: none."""
-    evaluation: EvaluationConfig = _DEFAULT
-    """Which episodes are played: of the suites and tasks that the data show, 10 of each task, if nothing is said."""
 
 
 def checked(periodic: PeriodicEvaluation, source: EpisodeSource, chunk_length: int) -> PeriodicEvaluation:
@@ -76,7 +66,7 @@ def _completed(evaluation: EvaluationConfig, source: EpisodeSource) -> Evaluatio
     alike = len(set(found.values())) == 1
     tasks = evaluation.tasks or (next(iter(found.values())) if alike else ())
     protocol = evaluation.protocol
-    if tuple(found) == ("aloha",) and protocol == _DEFAULT.protocol:
+    if tuple(found) == ("aloha",) and protocol == EvaluationConfig().protocol:
         protocol = "aloha_gym"
     return replace(evaluation, suites=tuple(found), tasks=tasks, protocol=protocol)
 

@@ -9,16 +9,11 @@ import tyro
 
 from focusvla.cli.output import say
 from focusvla.cli.overrides import NO_OVERRIDES, OverrideFlags, Overrides, changed, require_values_of_data
-from focusvla.cli.periodic_evaluation import (
-    Evaluations,
-    PeriodicEvaluation,
-    checked,
-    described,
-    device_of_training,
-)
 from focusvla.cli.progress import bar
-from focusvla.config import ExperimentConfig
+from focusvla.config import EvaluationConfig, ExperimentConfig
 from focusvla.errors import ConfigurationError
+
+_EVALUATION = EvaluationConfig(suites=(), trials=10, videos=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +37,16 @@ class DataChoice:
     cache: Path | None = None
     """Folder for decoded frames and encoded features; beside the first data set if not given, or in ~/.cache/focusvla for
     one from the Hub."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeriodicEvaluation:
+    """Evaluation in the simulator on the way, in a process beside the training."""
+
+    evaluate_every: int = 0
+    """Steps between evaluations of checkpoints, a multiple of `checkpoint_every`; the last is evaluated too. 0: none."""
+    evaluation: EvaluationConfig = _EVALUATION
+    """Which episodes are played: of the suites and tasks that the data show, 10 of each task, if nothing is said."""
 
 
 _NO_EVALUATION = PeriodicEvaluation()
@@ -90,6 +95,7 @@ def run_training(
 ) -> Path:
     """Train `experiment`, fitted to the data and with `overrides` in place of its values, with progress bars; what
     `train`, `compare` and `quickstart` share."""
+    from focusvla.cli.periodic_evaluation import Evaluations, checked, described, device_of_training
     from focusvla.data.formats.opening import remarks
     from focusvla.policy import checkpoint_folder, checkpoint_steps
     from focusvla.presets import fitted
