@@ -185,3 +185,9 @@ def test_an_unknown_field_in_the_configuration_is_named(checkpoint):
 def test_a_folder_that_is_no_checkpoint_says_how_to_make_one(tmp_path):
     with pytest.raises(CheckpointError, match="Train one with `focusvla train`"):
         load_policy(tmp_path)
+
+
+def test_an_adapter_that_was_not_merged_is_called_so(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"got an adapter that was not merged .* Merge it first"):
+        load_policy(tmp_path)

@@ -4,12 +4,16 @@ import io
 import json
 import shutil
 import struct
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from av.video.stream import VideoStream
 from PIL import Image
 
 from focusvla.data.episodes import Episode, EpisodeSource
@@ -54,6 +58,27 @@ def encoded(frame: np.ndarray, format: str = "JPEG") -> bytes:
     options = {"quality": 95, "subsampling": 0} if format == "JPEG" else {}
     Image.fromarray(np.ascontiguousarray(frame)).save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def write_timed_video(
+    path: Path,
+    frames: Sequence[np.ndarray],
+    times: Sequence[int],
+    rate: int,
+    codec: str,
+    options: dict[str, str],
+) -> Path:
+    """A video of RGB frames, shown at `times` in units of 1 / rate seconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        assert isinstance(stream, VideoStream)
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
+        for values, time in zip(frames, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
 
 
 def write_lerobot(path: Path, source: EpisodeSource) -> Path:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,8 @@ from focusvla.model.inference import InferenceModel
 from focusvla.model.language import WordTokenizer
 from focusvla.model.prompt import PromptTokenizer
 from focusvla.model.weights import load_tokenizer, load_vla_adapter_run, vla_adapter_config
-from focusvla.model.weights.vla_adapter_run import (
+from focusvla.model.weights.files import require_merged
+from focusvla.model.weights.vla_adapter import (
     STATISTICS,
     is_vla_adapter_run,
     require_complete_run,
@@ -238,9 +240,14 @@ def checkpoint_step(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
 
 
+_STEP = re.compile(r"step-\d{8,}")
+
+
 def checkpoint_steps(run: Path) -> list[int]:
-    """The steps of a run's finished checkpoints, in order."""
-    return sorted(checkpoint_step(folder) for folder in (run / "checkpoints").glob("step-*"))
+    """The steps of a run's finished checkpoints, in order; a folder that is called otherwise, such as a copy
+    `step-00000004-backup`, is none."""
+    folders = (run / "checkpoints").glob("step-*")
+    return sorted(checkpoint_step(folder) for folder in folders if _STEP.fullmatch(folder.name))
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -256,6 +263,7 @@ def find_checkpoint(path: Path) -> Path:
         return path
     steps = checkpoint_steps(path)
     if not steps:
+        require_merged(path)
         raise CheckpointError(
             f"checkpoint={path}: expected a folder with model.safetensors, or a training run with "
             "checkpoints/step-*, found neither. Train one with `focusvla train`."

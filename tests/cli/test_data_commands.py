@@ -117,6 +117,11 @@ def test_the_numbers_are_json_for_scripts_and_nothing_else(run, sound_data):
     assert (numbers["picture_difference"], numbers["state_difference"]) == (0, 0)
     assert numbers["action"][GRIPPER]["maximum"] == 1
     assert numbers["lengths"]["shortest"] == 60
+    assert numbers["action"][GRIPPER]["switches"] == [0.0]
+    assert numbers["training_statistics"]["action"]["q99"][GRIPPER] == 1
+    assert [len(strip["moments"]) for strip in numbers["moments"]] == [8, 8, 8]
+    assert set(numbers["fingerprint"]) == {"episodes", "steps", "numbers", "instructions", "pictures"}
+    assert numbers["versions"]["focusvla"]
 
 
 def test_a_longer_chunk_finds_episodes_too_short(run, sound_data):
@@ -124,12 +129,15 @@ def test_a_longer_chunk_finds_episodes_too_short(run, sound_data):
     assert "3 of 3 episodes are shorter than a chunk of 61 steps: 0, 1, 2" in shown
 
 
-def test_too_few_episodes_cannot_be_trained_on_and_the_exit_code_says_so(run, tmp_path):
-    data = recorded(tmp_path / "data", num_episodes=1)
+def test_what_cannot_be_trained_on_is_told_by_the_exit_code_and_all_is_still_shown(run, tmp_path):
+    def halve(index: int, state: np.ndarray, action: np.ndarray) -> None:
+        action[:, GRIPPER] = (action[:, GRIPPER] + 1) / 2
+
+    data = recorded(tmp_path / "data", halve)
     code, shown, errors = run("inspect", data, "--preset", "tiny", "--json")
     assert code == 2
     assert json.loads(shown)["problems"][0]["severity"] == "error"
-    assert f"error: data={data}: it cannot be trained on. episodes: expected more than 1 for" in errors
+    assert f"error: data={data}: it cannot be trained on. action gripper: from 0 to 1" in errors
 
 
 def test_a_damaged_video_cannot_be_trained_on_and_the_numbers_are_still_shown(run, data):
@@ -205,7 +213,7 @@ def test_statistics_that_are_wrong_are_right_after_converting(run, data, tmp_pat
     file.write_text(json.dumps(values))
     _, shown, _ = run("inspect", data, "--preset", "tiny")
     assert "state: the stored statistics are not of this data in x, y, z," in shown
-    assert "`focusvla convert` computes them anew" in shown
+    assert "Training uses ranges computed from these numbers; `focusvla convert` stores them." in shown
     run("convert", data, "--output", tmp_path / "converted")
     assert "No problems found." in run("inspect", tmp_path / "converted", "--preset", "tiny")[1]
 

@@ -24,9 +24,17 @@ def test_a_machine_that_has_what_the_quickstart_needs_passes():
     assert ended.returncode == 0, ended.stderr
     document = json.loads(ended.stdout)
     assert document["ok"] is True
-    assert {"Python", "packages", "torch", "device", "threads", "simulator", "rendering", "disk"} <= {
-        check["name"] for check in document["checks"]
-    }
+    assert {
+        "Python",
+        "packages",
+        "torch",
+        "device",
+        "threads",
+        "simulator",
+        "rendering",
+        "simulation",
+        "disk",
+    } <= {check["name"] for check in document["checks"]}
     assert all(check["advice"] for check in document["checks"] if check["status"] == "note")
 
 

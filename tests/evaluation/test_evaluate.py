@@ -190,6 +190,27 @@ def test_a_folder_of_other_rules_or_in_use_is_refused_and_stays_as_it_is(blind_c
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == held
 
 
+def test_a_machine_that_cannot_play_gives_no_score_and_the_same_command_plays_once_it_can(
+    blind_checkpoint, tmp_path
+):
+    output = tmp_path / "results"
+    (tmp_path / "gym_aloha").mkdir()
+    (tmp_path / "gym_aloha" / "__init__.py").write_text("raise RuntimeError('no cache can be written')")
+    play = [*command(blind_checkpoint, output), "--trials", "2", "--actions-per-inference", "16"]
+    broken = subprocess.run(
+        play, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)}
+    )
+    assert broken.returncode == 2
+    assert (
+        "2 of 2 episode(s) broke, and none was played: RuntimeError: no cache can be written" in broken.stderr
+    )
+    played = subprocess.run(play, capture_output=True, text=True)
+    assert played.returncode == 0, played.stderr
+    assert "plays again what broke: 2 episode(s)" in played.stderr
+    assert [result.error for result in read_results(output / "results.jsonl")] == ["", ""]
+    assert len(read_results(output / "broken.jsonl")) == 2
+
+
 CLUSTER = """
 import os, signal, sys, threading, time
 from pathlib import Path

@@ -16,6 +16,7 @@ from focusvla.evaluation.results import (
     read_results,
     success_rate,
     success_rate_by_task,
+    unfinished,
     worth_drawing,
 )
 
@@ -59,6 +60,37 @@ def test_no_episode_says_nothing():
 
 def test_a_rate_is_printed_with_its_trials_and_interval():
     assert str(SuccessRate(9, 10)) == "9/10 = 90.0 % (59.6 to 98.2)"
+
+
+def test_an_episode_that_broke_is_no_failure_of_the_policy_and_is_counted_apart():
+    broken = replace(RESULT, trial=2, success=False, error="RuntimeError: out of memory")
+    rate = success_rate([RESULT, replace(RESULT, trial=1, success=False), broken])
+    assert rate == SuccessRate(1, 2, broken=1)
+    assert str(rate).endswith(", 1 broken")
+    assert (rate.to_dict()["broken"], success_rate([RESULT]).to_dict().get("broken")) == (1, None)
+
+
+def test_an_episode_that_broke_is_moved_aside_and_missing_when_the_file_is_opened_again(tmp_path):
+    path, broken = tmp_path / "results.jsonl", replace(RESULT, trial=1, success=False, error="lost device")
+    for _ in range(2):
+        file = ResultsFile(path, **IDENTITY)
+        if not file.results:
+            file.append(RESULT)
+        file.append(broken)
+    file = ResultsFile(path, **IDENTITY)
+    assert (file.results, file.num_broken, read_results(path)) == ([RESULT], 1, [RESULT])
+    assert read_results(tmp_path / "broken.jsonl") == [broken, broken]
+    assert join_results([[broken], [replace(broken, error="", success=True)]])[0].success
+
+
+def test_a_folder_says_how_many_of_its_episodes_are_there(tmp_path):
+    broken = replace(RESULT, trial=1, error="lost device")
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(asdict(r)) + "\n" for r in (RESULT, broken)))
+    assert unfinished(tmp_path) == ""  # of an earlier version, which did not say
+    for planned, said in ((1, ""), (2, f"{tmp_path}: 1 of 2 episodes are there; ")):
+        (tmp_path / "protocol.json").write_text(json.dumps({"planned": planned}))
+        assert unfinished(tmp_path).startswith(said)
+        assert bool(unfinished(tmp_path)) == bool(said)
 
 
 def test_appended_episodes_are_read_back_equal(tmp_path):

@@ -1,5 +1,9 @@
 """LIBERO as an environment, compared with the benchmark's own `env.step` and pictures."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -229,3 +233,15 @@ def test_of_a_goal_with_fixtures_the_whole_fixture_is_meant():
     assert marked["target"] == set()
     assert {"gripper0_leftfinger", "gripper0_rightfinger"} < marked["gripper"]
     assert not any(name.startswith("robot0_") for name in marked["gripper"])
+
+
+def test_the_files_of_another_libero_do_not_decide_what_is_played(tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        f"bddl_files: {tmp_path}\ninit_states: {tmp_path}\nassets: {tmp_path}\n"
+    )
+    code = (
+        "from focusvla.simulation.libero import libero_task; print(libero_task('libero_object', 2).bddl_file)"
+    )
+    environment = {**os.environ, "LIBERO_CONFIG_PATH": str(tmp_path)}
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert said.stdout.strip() == libero_task("libero_object", 2).bddl_file, said.stderr

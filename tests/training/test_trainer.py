@@ -397,7 +397,7 @@ def test_a_folder_of_another_experiment_is_refused_with_the_differing_values(arm
 def test_a_run_does_not_go_on_with_other_data(arm_source, tmp_path):
     train(shortened(steps=4), arm_source(), tmp_path / "run", cache_folder=tmp_path)
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
-    with pytest.raises(ConfigurationError, match=r"got other data \(ranges of action; ranges of state\)"):
+    with pytest.raises(ConfigurationError, match=r"got other data \(steps \(24 there, 21 here\); numbers"):
         train(shortened(steps=4), arm_source((9, 7, 5)), tmp_path / "run", cache_folder=tmp_path)
     assert {path: path.read_bytes() for path in before} == before
 

@@ -9,11 +9,13 @@ import pytest
 
 from focusvla.data.episodes import Episode
 from focusvla.data.inspection.data_set import Inspection, inspect_source
+from focusvla.data.inspection.lag import LagFinding
 from focusvla.data.inspection.problems import Problem, find_problems
 from focusvla.data.memory import MemorySource
 from focusvla.errors import StorageError
 from focusvla.presets import fitted, preset
 from focusvla.visualization.data_page import write_data_page
+from focusvla.visualization.episode_strips import choose_strip, strip_pictures
 from focusvla.visualization.model_view import ModelView, find_view_problems, view_data
 from html_page import Page
 
@@ -149,6 +151,31 @@ def test_episodes_are_told_by_length_and_jump(save_page, source):
     text = save_page(inspection=inspection).text("episodes")
     assert "shortest 3 steps, episode 1 median 8 steps longest 9 steps, episode 0 too short 1 with" in text
     assert f"jumps {inspection.num_jumps} step(s) of the state" in text
+
+
+def test_moments_are_shown_beside_their_numbers_with_every_camera(save_page, source):
+    strip = choose_strip(source, 0)
+    page = save_page(strips=[(strip, strip_pictures(source, strip))])
+    assert page.open == []
+    text = page.text("episodes")
+    assert "Pictures beside numbers" in text
+    assert "push & pull episode 0, 9 steps" in text
+    assert re.search(r"step 0\s*, 0\.00 s: first x -?\d", text)
+    assert "gripper is told to close" in text
+    shown = [image for image in page.all("img") if " at step " in image["alt"]]
+    assert [image["alt"] for image in shown[:2]] == ["image at step 0", "image2 at step 0"]
+    assert len(shown) == 2 * len(strip.moments)
+
+
+def test_switches_and_lags_are_told(save_page, source):
+    lag = LagFinding("image", 2, correlation=0.6, correlation_at_zero=0.1, episodes=3)
+    inspection = replace(inspect_source(source, chunk_length=4), lags=(lag,))
+    text = save_page(inspection=inspection).text("episodes")
+    assert "image pictures show a motion 2 step(s) after the states, correlation 0.60 over 3 episodes" in text
+    assert (
+        "switch gripper: the sign decides, so that the robot switches at 0; 0.0 % of the values lie on it"
+        in text
+    )
 
 
 def test_the_title_and_the_instructions_are_escaped(save_page):

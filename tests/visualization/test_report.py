@@ -39,7 +39,7 @@ def save_page(
                 NINE_OF_TEN,
                 checkpoint=runs[0].path / "checkpoints/step-00000020",
             ),
-            save_evaluation("wide", "libero_wide", NINE_OF_TEN, error="Traceback: <MuJoCo> fell"),
+            save_evaluation("wide", "libero_wide", [*NINE_OF_TEN, False], error="Traceback: <MuJoCo> fell"),
             save_evaluation("wide-blind", "libero_wide", ONE_OF_TEN, is_blind=True),
         ]
         save_drawing(evaluations[0], 0, True)
@@ -94,8 +94,9 @@ def test_the_numbers_are_those_of_the_results(save_page):
     page = save_page()
     assert "90.0 % 9 of 10 episodes, 95 % interval 59.6 to 98.2" in page.text("success")
     assert "10.0 % 1 of 10 episodes, 95 % interval 1.8 to 40.4" in page.text("success")
-    assert "90.0 % 9/10, 59.6 to 98.2 90.0 % 9/10, 59.6 to 98.2 10.0 % 1/10, 1.8 to 40.4" in page.text(
-        "tasks"
+    assert (
+        "90.0 % 9/10, 59.6 to 98.2 90.0 % 9/10, 59.6 to 98.2, 1 broken 10.0 % 1/10, 1.8 to 40.4"
+        in page.text("tasks")
     )
     assert [bar["width"] for bar in page.all("rect")] == ["90.0%", "90.0%", "10.0%"]
 
@@ -112,7 +113,7 @@ def test_the_instruction_the_title_and_the_traceback_are_escaped(save_page):
     assert "pick up the <b>ketchup</b> & place it in the basket" in page.text("tasks")
     assert page.text("header").startswith("Skip to the results A <i>tiny</i> report")
     assert "Traceback: <MuJoCo> fell" in page.text("tasks")
-    assert "1 of 10 episodes broke and count as failures: FocusVLA, widened starts" in page.text("tasks")
+    assert "1 of 11 episodes broke and are not counted: FocusVLA, widened starts" in page.text("tasks")
 
 
 def test_the_training_section_shows_curves_and_last_values_of_both_runs(save_page):

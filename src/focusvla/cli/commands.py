@@ -155,7 +155,10 @@ def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, lab
     say(table)
     broken = sum(bool(result.error) for result in results)
     if broken:
-        say(f"{broken} episode(s) broke; their tracebacks are in {output / 'results.jsonl'}")
+        say(
+            f"{broken} episode(s) broke and are not counted; the same command plays them again. Their tracebacks are in "
+            f"{output / 'results.jsonl'}"
+        )
     return results
 
 

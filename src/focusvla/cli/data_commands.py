@@ -25,7 +25,8 @@ def inspect(
     Example: focusvla inspect data/object --checkpoint runs/mini --output page.html
 
     Problems come first, each with what to do. Exit code 2 means that the data set cannot be trained on. With --json: the
-    fields of `Inspection`, "problems": [{"severity", "finding", "advice"}], "picture_difference" and "state_difference".
+    fields of `Inspection`, "problems": [{"severity", "finding", "advice"}], "moments" of some episodes,
+    "picture_difference", "state_difference" and "versions": everything that another person needs to judge it.
 
     Args:
         data: The data set.
@@ -34,7 +35,8 @@ def inspect(
         statistics: Of a checkpoint that was trained on a mixture: the part to compare with.
         preset: Without a checkpoint: whose picture size, augmentation and chunk length to take.
         chunk_length: Actions that a policy predicts at once; the checkpoint's or the preset's if not given.
-        output: An HTML page with pictures of what a model sees in training and in evaluation, side by side.
+        output: An HTML page with pictures of what a model sees in training and in evaluation, side by side, and of the
+            closing gripper beside what the numbers say.
     """
     from focusvla.cli.data_tables import inspection_tables
     from focusvla.data.formats.opening import open_source, read_spec
@@ -43,7 +45,9 @@ def inspect(
     from focusvla.policy import load_policy
     from focusvla.presets import fitted
     from focusvla.presets import preset as find_preset
+    from focusvla.versions import versions
     from focusvla.visualization.data_page import write_data_page
+    from focusvla.visualization.episode_strips import choose_strips, strip_pictures
     from focusvla.visualization.model_view import ModelView, find_view_problems, view_data
 
     experiment = find_preset(preset)
@@ -60,16 +64,36 @@ def inspect(
     if found.picture_errors:
         view = ModelView(experiment, absent="The pictures cannot be read: see the problems.")
     else:
-        view = view_data(source, experiment, policy, episodes=found.pictured_episodes)
+        view = view_data(
+            source,
+            experiment,
+            policy,
+            episodes=found.pictured_episodes,
+            statistics=found.training_statistics,
+        )
     problems = by_severity([*find_problems(found), *find_view_problems(view)])
+    strips = choose_strips(source, found.pictured_episodes)
     if output:
-        write_data_page(output, title=f"Data set {data}", inspection=found, view=view, problems=problems)
+        shown_strips = (
+            () if found.picture_errors else [(strip, strip_pictures(source, strip)) for strip in strips]
+        )
+        write_data_page(
+            output,
+            title=f"Data set {data}",
+            inspection=found,
+            view=view,
+            problems=problems,
+            strips=shown_strips,
+        )
     if as_json:
         numbers = asdict(found) | {
             "seconds": found.seconds,
             "problems": [asdict(problem) for problem in problems],
             "picture_difference": view.picture_difference,
             "state_difference": view.state_difference,
+            "moments": [asdict(strip) for strip in strips],
+            "data": data,
+            "versions": versions(),
         }
         say_json(numbers)
     else:

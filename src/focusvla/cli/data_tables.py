@@ -36,6 +36,15 @@ def inspection_tables(
         facts.add_row(name, words)
     facts.add_row("instructions", _instructions(inspection))
     facts.add_row("episodes", _episodes(inspection))
+    for each in inspection.action:
+        if each.switches:
+            facts.add_row(
+                "switch",
+                f"{each.name} at {each.switches[0]:g}: the sign decides, {100 * each.on_switches_share:.1f} % of the "
+                "values lie on it",
+            )
+    if inspection.lags:
+        facts.add_row("lags", ", ".join(f"{lag.name} {lag.steps:+d} steps" for lag in inspection.lags))
     facts.add_row("seen", Text(describe_view(view)))
     yield facts
     table = Table(

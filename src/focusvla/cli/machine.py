@@ -3,7 +3,9 @@
 import os
 import platform
 import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata
@@ -45,7 +47,10 @@ def check_machine() -> Iterator[Check]:
     yield from _torch()
     yield _needed_extra("simulator", "libero")
     yield _needed_extra("encoder weights", "mini")
-    yield _rendering()
+    rendering = _rendering()
+    yield rendering
+    if rendering.status == "ok":
+        yield _starts()
     yield _disk()
     yield from _optional_extras()
 
@@ -148,6 +153,41 @@ def _rendering() -> Check:
         return Check("rendering", "ok", f"MUJOCO_GL={select_rendering_back_end()} draws")
     except FocusVLAError as error:
         return Check("rendering", "failed", str(error))
+
+
+_START = """
+from focusvla.simulation.environment import Start
+from focusvla.simulation.libero import CAMERAS, LiberoEnvironment, libero_task
+environment = LiberoEnvironment(libero_task("libero_object", 0), image_size=64)
+environment.reset(Start(init_state=0))
+environment.observe(list(CAMERAS))
+environment.close()
+"""
+
+
+def _starts() -> Check:
+    """In a process of its own, as evaluations have it."""
+    began = time.monotonic()
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", _START],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        return Check(
+            "simulation", "failed", "a task of LIBERO has not started after 300 s", "See what else runs here."
+        )
+    if ended.returncode:
+        reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
+        return Check(
+            "simulation", "failed", f"a task of LIBERO does not start: {reason}", "Mend that, and ask again."
+        )
+    return Check(
+        "simulation", "ok", f"a task of LIBERO starts and is drawn in {time.monotonic() - began:.0f} s"
+    )
 
 
 def _disk() -> Check:

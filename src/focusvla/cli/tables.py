@@ -1,6 +1,6 @@
 """Tables of results, and a comparison of two."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,7 +26,7 @@ def tables(
     Several folders under one name are put together. Results of different protocols are refused. With --json:
     {"tables": [TABLE]}, a TABLE being {"title", "columns": [NAME], "rows": {NAME: [CELL]}, "beside": {NAME: row of the
     paper}} and a CELL {"success": RATE as of `focusvla evaluate` or null, "paper_percent", "difference_percent":
-    [difference, low, high]}.
+    [difference, low, high]}; where folders are unfinished, "unfinished": [SENTENCE] as well.
 
     Args:
         results: Folders of evaluations, each as NAME=FOLDER or FOLDER, whose name is then the folder's; the name of a
@@ -40,6 +40,7 @@ def tables(
     """
     from focusvla.evaluation.tables import render, table_by_suite, table_by_task, table_of_robustness
 
+    missing = {} if by == "robotwin" else _unfinished(named_folder(given, "results")[1] for given in results)
     found = {} if by == "robotwin" else _read(results)
     if by == "suite":
         made = [table_by_suite(found, with_paper_rows=paper_rows)]
@@ -50,9 +51,10 @@ def tables(
     else:
         made = _of_robotwin(results, trials, paper_rows)
     if as_json:
-        say_json({"tables": [table.to_dict() for table in made]})
+        say_json({"tables": [table.to_dict() for table in made], **missing})
     else:
         say("\n\n".join(render(table, format) for table in made))
+        _say_unfinished(missing)
 
 
 def mcnemar(first: Path, second: Path, /, as_json: AsJson = False) -> None:
@@ -61,7 +63,8 @@ def mcnemar(first: Path, second: Path, /, as_json: AsJson = False) -> None:
     Example: focusvla mcnemar results/paper results/mixed
 
     Exact McNemar test on episodes of the same suite, task, trial and seed. With --json: numbers of episodes {"both",
-    "only_first", "only_second", "neither"} solved, and "p_value".
+    "only_first", "only_second", "neither"} solved, and "p_value"; where folders are unfinished, "unfinished": [SENTENCE]
+    as well.
 
     Args:
         first: Folder of an evaluation.
@@ -70,11 +73,13 @@ def mcnemar(first: Path, second: Path, /, as_json: AsJson = False) -> None:
     from focusvla.evaluation.results import read_results
     from focusvla.evaluation.tables import compare as run
 
+    missing = _unfinished((first, second))
     comparison = run(*(read_results(folder / "results.jsonl") for folder in (first, second)))
     if as_json:
-        say_json({**asdict(comparison), "p_value": comparison.p_value})
+        say_json({**asdict(comparison), "p_value": comparison.p_value, **missing})
     else:
         say(str(comparison))
+        _say_unfinished(missing)
 
 
 def merge(folders: tyro.conf.Positional[tuple[Path, ...]], output: Path, as_json: AsJson = False) -> None:
@@ -97,6 +102,19 @@ def merge(folders: tyro.conf.Positional[tuple[Path, ...]], output: Path, as_json
     else:
         missing = f" of about {planned}: a part is missing or unfinished" if found < planned else ""
         say(f"{found} episodes in {output}{missing}")
+
+
+def _unfinished(folders: Iterable[Path]) -> dict[str, list[str]]:
+    """An entry of a JSON document, a sentence for each folder that lacks episodes; none if all are complete."""
+    from focusvla.evaluation.results import unfinished
+
+    found = [sentence for folder in folders if (sentence := unfinished(folder))]
+    return {"unfinished": found} if found else {}
+
+
+def _say_unfinished(missing: Mapping[str, list[str]]) -> None:
+    for sentence in missing.get("unfinished", ()):
+        say(f"unfinished: {sentence}")
 
 
 def _read(results: Sequence[str]) -> dict[str, list]:

@@ -19,6 +19,7 @@ from focusvla.data.episodes import EpisodeSource
 from focusvla.data.formats.lerobot_writer import assemble_dataset
 from focusvla.data.shards import read_shard_index, write_episode_shard
 from focusvla.data.storage import explained_storage_errors, partial_path
+from focusvla.data.verification import require_pictures
 from focusvla.errors import ConfigurationError, DataError, StorageError
 
 UNKNOWN_ROBOT = "unknown"
@@ -77,7 +78,8 @@ def convert(
     finished and all episodes.
 
     Raises:
-        DataError: an episode is damaged and `skip_damaged` is not set, or all are.
+        DataError: an episode is damaged and `skip_damaged` is not set, which for videos is told before any is decoded,
+            or all are.
         ConfigurationError: an unfinished conversion of another data set is in the way.
         StorageError: `output` exists and is not this conversion, or the disk is full.
     """
@@ -96,6 +98,8 @@ def convert(
         raise StorageError(
             f"output={output}: exists already and is not this conversion. Choose another folder."
         )
+    if not skip_damaged:
+        require_pictures(source)
     _open_staging(staging, described)
     skipped = _convert_missing(source, staging / "episodes", skip_damaged, on_progress)
     num_episodes = source.num_episodes - len(skipped)

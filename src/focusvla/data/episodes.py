@@ -73,6 +73,19 @@ class EpisodeSource(Protocol):
         ...
 
 
+@runtime_checkable
+class VerifiableSource(Protocol):
+    """A data set of which can be told without decoding a picture whether each row has its own."""
+
+    def require_pictures(self, num_threads: int) -> None:
+        """Look at all files, several at once.
+
+        Raises:
+            DataError: naming the file and the episodes.
+        """
+        ...
+
+
 def require_valid_vectors(
     where: str, state: np.ndarray, action: np.ndarray, spec: Spec | None = None
 ) -> None:

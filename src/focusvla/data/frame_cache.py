@@ -32,6 +32,7 @@ from focusvla.data.storage import (
     partial_path,
     require_free_space,
 )
+from focusvla.data.verification import require_pictures
 from focusvla.errors import DataError, FocusVLAError, StorageError
 
 FrameFormat = Literal["raw", "jpeg"]
@@ -93,7 +94,7 @@ def open_frame_cache(
     Raises:
         StorageError: the disk has not enough space, or the memory that holds the folder, told before anything is decoded,
             or the folder may not be written.
-        DataError: a video is damaged.
+        DataError: a video is damaged, or a row has no picture of its own, which is told before anything is decoded.
     """
     steps = f"-{pictures}" if str(pictures) else ""
     stored = "" if frame_format == "raw" else f"-jpeg{QUALITY}"
@@ -105,6 +106,7 @@ def open_frame_cache(
                 fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system if this process is killed
                 if not path.exists():
                     workers = num_workers or os.cpu_count() or 1
+                    require_pictures(source, workers)
                     kind = _RawTable if frame_format == "raw" else _CompressedTable
                     table = kind(source, path, stride, size, pictures, on_remark)
                     _decode(table, workers, on_progress)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from focusvla.data.episodes import EpisodeSource
-from focusvla.data.quantile_sketch import QuantileSketch
+from focusvla.data.feature_statistics import FeatureStatistics, VectorStatistics
 from focusvla.errors import ConfigurationError, DataError, require_known
 from focusvla_client import Spec
 from focusvla_client.spec import GRIPPER_OPEN_NEGATIVE
@@ -24,7 +24,11 @@ from focusvla_client.spec import GRIPPER_OPEN_NEGATIVE
 ACTION_LIMIT = 1.0
 """Training targets are clipped here."""
 SMALLEST_RANGE = 1e-6
-"""A dimension whose quantiles are closer than this is taken as constant."""
+"""A dimension whose values are closer than this is taken as constant."""
+TINY_RANGE = 1e-3
+"""A millimeter or a milliradian: normalization makes the whole range of it, noise included."""
+RARELY_MOVED = 100
+"""Values that reach this many times as far as a tiny range from q01 to q99 are motion, and what lies within is rest."""
 VLA_ADAPTER_MARGIN = 1e-8
 """What it adds to every range."""
 
@@ -96,14 +100,14 @@ class Statistics:
         """Compute them from every step of a data set, one episode in memory at a time.
 
         Exact up to `quantile_sketch.CAPACITY` steps; beyond, a quantile's rank is wrong by 0.001 % of the steps at
-        most, whatever the distribution.
+        most, whatever the distribution. A dimension that rarely moves has the range that `answerable` gives it.
         """
-        action, state = QuantileSketch(), QuantileSketch()
+        action, state = VectorStatistics(), VectorStatistics()
         for index in range(source.num_episodes):
             episode = source.episode(index)
             action.add(episode.action)
             state.add(episode.state)
-        return cls(action=_quantiles(action), state=_quantiles(state))
+        return cls(action=ranges_of(action.result()), state=ranges_of(state.result()))
 
     def require_fitting(self, spec: Spec) -> None:
         """Raise unless they are of as many numbers as a spec's states and actions have.
@@ -122,9 +126,32 @@ class Statistics:
                 )
 
 
-def _quantiles(sketch: QuantileSketch) -> Quantiles:
-    low, high = sketch.quantiles([0.01, 0.99])
-    return Quantiles(q01=tuple(low.tolist()), q99=tuple(high.tolist()))
+def is_erased(low: float, high: float, minimum: float, maximum: float) -> bool:
+    """Whether a dimension that varies has a range in which its motion is lost: it moves in fewer than one step of a
+    hundred, so that q01 and q99 lie together, or as good as together."""
+    width, reach = high - low, maximum - minimum
+    return reach >= SMALLEST_RANGE and (
+        width < SMALLEST_RANGE or (width < TINY_RANGE and reach > RARELY_MOVED * width)
+    )
+
+
+def answerable(quantiles: Quantiles, minimum: Sequence[float], maximum: Sequence[float]) -> Quantiles:
+    """The same ranges but from the least to the greatest value where motion would be lost, see `is_erased`, so that every
+    recorded value of that dimension can be answered.
+
+    With q01 = q99 = 0 and values from -0.5 to 0, the range is -0.5 to 0.
+    """
+    ranges = [
+        (least, greatest) if is_erased(low, high, least, greatest) else (low, high)
+        for low, high, least, greatest in zip(quantiles.q01, quantiles.q99, minimum, maximum, strict=True)
+    ]
+    return Quantiles(q01=tuple(low for low, _ in ranges), q99=tuple(high for _, high in ranges))
+
+
+def ranges_of(statistics: FeatureStatistics) -> Quantiles:
+    """By which a vector of these statistics is normalized."""
+    quantiles = Quantiles(q01=tuple(statistics["q01"]), q99=tuple(statistics["q99"]))
+    return answerable(quantiles, statistics["min"], statistics["max"])
 
 
 ALONE = ""

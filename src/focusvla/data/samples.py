@@ -176,21 +176,23 @@ def split_episodes(num_episodes: int, validation_share: float, seed: int) -> tup
     if num_episodes - num_validation < 1:
         raise DataError(
             f"episodes: expected more than {num_validation} for training and validation, got {num_episodes}. "
-            "Record more, or use no validation."
+            "Record more, or train without validation (--validation-share 0)."
         )
     order = np.random.default_rng(seed).permutation(num_episodes).tolist()
     return sorted(order[num_validation:]), sorted(order[:num_validation])
 
 
 def split_parts(source: EpisodeSource, validation_share: float, seed: int) -> tuple[list[int], list[int]]:
-    """`split_episodes` of each part of a mixture on its own, so that none is only trained on or only validated.
+    """`split_episodes` of each part of a mixture on its own, so that none is only validated, and none only trained on but
+    one of a single episode, of which nothing can be held out.
 
     Raises:
         DataError: as `split_episodes`.
     """
     training, validation, first = [], [], 0
     for part in parts_of(source):
-        chosen = split_episodes(part.source.num_episodes, validation_share, seed)
+        alone = part.source.num_episodes == 1
+        chosen = split_episodes(part.source.num_episodes, 0.0 if alone else validation_share, seed)
         for episodes, own in zip((training, validation), chosen, strict=True):
             episodes += [first + episode for episode in own]
         first += part.source.num_episodes

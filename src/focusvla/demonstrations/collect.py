@@ -29,6 +29,7 @@ from focusvla.data.shards import read_shard_index, write_episode_shard
 from focusvla.demonstrations.noise import NoisyEnvironment
 from focusvla.demonstrations.recording import (
     Recorder,
+    holds_a_switch,
     note_rejected,
     open_staging,
     read_rejected,
@@ -201,6 +202,10 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
     if not result.success or result.steps == config.max_steps:
         reason = "not solved" if not result.success else f"not finished within {config.max_steps} steps"
         return Attempt(task, number, False, result.steps, reason, time.monotonic() - began)
+    action = np.stack(recorder.actions)
+    assert not holds_a_switch(action, environment.spec), (
+        "an expert told the gripper what no policy can answer"
+    )
     drawn = [environment.replay_images(s) for s in recorder.snapshots[:: config.steps_per_picture]]
     images = [drawn[step // config.steps_per_picture] for step in range(result.steps)]
     write_episode_shard(
@@ -208,7 +213,7 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
         environment.spec,
         frames={camera: [image[camera] for image in images] for camera in images[0]},
         state=np.stack(recorder.states),
-        action=np.stack(recorder.actions),
+        action=action,
         instruction=environment.task.instruction,
         metadata={
             "suite": config.suite,

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from focusvla.demonstrations.motions import CLOSE, OPEN, STAY, Actions, hold, move_to, pointing
+from focusvla.demonstrations.motions import CLOSE, OPEN, Actions, hold, move_to, pointing
 from focusvla.simulation.libero_scene import LiberoScene
 
 _DOWN = np.array([0.0, 0.0, -1.0])
@@ -18,7 +18,8 @@ _LEVER = 0.8
 def open_drawer(scene: LiberoScene, region: str) -> Actions:
     """Hook the handle of a cabinet's drawer from the front, pull it open, and retreat.
 
-    The hand comes horizontally, half closed, since handles are nearer to each other than the open hand is wide.
+    The hand comes horizontally and open. Half closed it would touch no other handle, but only a gripper's command of
+    exactly 0 keeps it so, which no policy can answer.
     """
     handle, outward = scene.handle_position(region), scene.drawer_direction(region)
     level, halfway = pointing(-outward), pointing(_DOWN - outward)
@@ -33,9 +34,8 @@ def open_drawer(scene: LiberoScene, region: str) -> Actions:
         max_steps=60,
     )
     yield from move_to(scene, before, level, OPEN, tolerance=0.02, angle_tolerance=0.08, max_steps=120)
-    yield from hold(scene, level, CLOSE, 4)
-    yield from move_to(scene, handle + 0.05 * outward, level, STAY, max_steps=60)
-    yield from move_to(scene, handle - 0.002 * outward, level, STAY, tolerance=0.006, max_steps=40, speed=0.5)
+    yield from move_to(scene, handle + 0.05 * outward, level, OPEN, max_steps=60)
+    yield from move_to(scene, handle - 0.002 * outward, level, OPEN, tolerance=0.006, max_steps=40, speed=0.5)
     yield from hold(scene, level, CLOSE, 8)
     for _ in range(60):
         if scene.drawer_opening(region) > _OPENED:

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from focusvla.simulation.libero_scene import LiberoScene
 
-OPEN, STAY, CLOSE = -1.0, 0.0, 1.0
+OPEN, CLOSE = -1.0, 1.0
 _FULL_TRANSLATION, _FULL_ROTATION = 0.05, 0.5
 """Meters and radians that an action of 1 asks for."""
 _POINTING_DOWN = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
+from focusvla.data.normalization import SMALLEST_RANGE, untouched_dimensions
 from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
 from focusvla.errors import ConfigurationError
-from focusvla_client import Observer
+from focusvla_client import Observer, Spec
 
 REJECTED = "rejected.jsonl"
 """A line per attempt that was not kept."""
@@ -28,6 +30,11 @@ class Recorder(Observer):
         self.snapshots.append(environment.environment.snapshot())
         self.states.append(environment.observe(()).state)
         self.actions.append(action)
+
+
+def holds_a_switch(action: Float[np.ndarray, "steps action"], spec: Spec) -> bool:
+    """Whether a gripper that obeys the sign alone is told 0, which no policy can answer: nearly 0 opens or closes it."""
+    return bool((np.abs(action[:, untouched_dimensions(spec)]) < SMALLEST_RANGE).any())
 
 
 def open_staging(staging: Path, described: dict[str, Any]) -> None:

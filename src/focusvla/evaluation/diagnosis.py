@@ -19,8 +19,9 @@ from torch import Tensor
 
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.frame_cache import open_frame_cache
+from focusvla.data.inspection.numbers import measure_numbers
 from focusvla.data.loader import BatchLoader
-from focusvla.data.normalization import StatisticsByPart
+from focusvla.data.normalization import Statistics, StatisticsByPart
 from focusvla.data.samples import Samples, build_samples, picture_stride, split_parts
 from focusvla.data.selected_episodes import SelectedEpisodes
 from focusvla.errors import DataError
@@ -135,9 +136,9 @@ def part_of_data(statistics: StatisticsByPart, source: EpisodeSource) -> str | N
     """
     if len(statistics.parts) == 1:
         return None
-    own = source.statistics()
+    own = _own_statistics(source)
     for name, each in statistics.parts.items():
-        if each == own:
+        if each in own:
             return name
     raise DataError(
         f"data: expected one of the parts that the policy was trained on ({', '.join(map(repr, statistics.parts))}), got "
@@ -148,13 +149,20 @@ def part_of_data(statistics: StatisticsByPart, source: EpisodeSource) -> str | N
 def _require_training_data(policy: FocusVLAPolicy, source: EpisodeSource) -> None:
     """Raise unless the data set has the statistics that the policy carries: of no other is it known what was held out."""
     carried = policy.statistics.to_dict()
-    differing = [name for name, found in source.statistics().to_dict().items() if found != carried[name]]
+    own = [statistics.to_dict() for statistics in _own_statistics(source)]
+    differing = [name for name in carried if all(found[name] != carried[name] for found in own)]
     if differing:
         raise DataError(
             f"data: expected the data set that the policy was trained on, got one with other ranges of "
             f"{' and '.join(differing)}, of which nothing was held out. Give the first, unchanged; of a mixture one part "
             "or, if it has one set of statistics, all parts in their order."
         )
+
+
+def _own_statistics(source: EpisodeSource) -> tuple[Statistics, Statistics]:
+    """Those that a data set holds, and those that training uses in their place where they are not of its numbers."""
+    stored = source.statistics()
+    return stored, measure_numbers(source, stored).training_statistics
 
 
 def samples_of_others(samples: Samples, owners: Int64[Tensor, " samples"]) -> Int64[Tensor, " samples"]:
@@ -248,7 +256,7 @@ class Diagnosis:
         if self.rates:
             broken = sum(bool(result.error) for result in self.results)
             notes.append("Success: Wilson 95 %, differences Newcombe 95 %.")
-            notes += [f"{broken} episode(s) broke and count as failures."] if broken else []
+            notes += [f"{broken} episode(s) broke and are not counted."] if broken else []
         return "\n".join([*lines, "", " ".join(notes)])
 
     def _titles(self) -> dict[str, str]:

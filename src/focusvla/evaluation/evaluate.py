@@ -26,7 +26,7 @@ from safetensors.numpy import save_file
 
 from focusvla.config import EvaluationConfig
 from focusvla.data.storage import explained_storage_errors, partial_path
-from focusvla.errors import ConfigurationError
+from focusvla.errors import ConfigurationError, WorkerError
 from focusvla.evaluation.actors import ActorSystem, ProcessSystem
 from focusvla.evaluation.agenda import Agenda, plan_episodes
 from focusvla.evaluation.episode_files import Kept, episode_file, read_trajectory
@@ -42,6 +42,9 @@ from focusvla_client import Spec
 
 _NOT_RULES = ("checkpoint", "device", "source", "shard", "num_shards", "planned")
 """What `protocol.json` holds besides the values that results must share."""
+
+_BROKEN_AT_FIRST = 8
+"""So many episodes that broke before one was played end an evaluation: it is the machine that cannot play."""
 
 Progress = Callable[[int, int, EpisodeResult | None, str], None]
 """Called with finished and all episodes, the latest result if there is one, and a remark, mostly empty."""
@@ -61,7 +64,7 @@ def evaluate(
         SpecMismatchError: the policy was trained for another environment.
         StorageError: `output` cannot be written.
         DataError: a trajectory in `output` is damaged.
-        WorkerError: the policy's process dies again and again.
+        WorkerError: the policy's process dies again and again, or no episode can be played at all.
     """
     rules = protocol(config.protocol)
     planned = plan_episodes(config, rules)
@@ -84,6 +87,7 @@ def evaluate(
             for job, outcome in scheduler.run(agenda.next_job, record.note_incident):
                 record.take(agenda, job, outcome)
                 agenda.ended(job.label)
+            record.require_played()
     finally:
         scheduler.close()
     return record.results
@@ -165,9 +169,17 @@ class _Record:
         )
         _write_json(output / "protocol.json", described | shared_out)
         self._finished = {PlannedEpisode.of(result): result for result in self._file.results}
-        repaired = self._file.num_repaired_bytes
-        remark = f"{output / 'results.jsonl'}: removed an incomplete last line of {repaired} bytes"
-        self._tell(None, remark if repaired else "")
+        if repaired := self._file.num_repaired_bytes:
+            self._tell(
+                None, f"{output / 'results.jsonl'}: removed an incomplete last line of {repaired} bytes"
+            )
+        if broken := self._file.num_broken:
+            self._tell(
+                None, f"plays again what broke: {broken} episode(s), moved to {output / 'broken.jsonl'}"
+            )
+        self._tell(None, "")
+        self._has_played = bool(self._finished)
+        self._num_broken = 0
 
     @property
     def results(self) -> list[EpisodeResult]:
@@ -207,8 +219,28 @@ class _Record:
             self._save("trajectories", planned, played.trajectory)
         self._file.append(played.result)
         self._finished[planned] = played.result
+        self._has_played |= not played.result.error
+        self._num_broken += bool(played.result.error)
+        if self._num_broken >= _BROKEN_AT_FIRST and not self._has_played:
+            raise self._nothing_can_be_played(played.result)
         self._tell(played.result, "")
         self._draw_if_complete(agenda, planned)
+
+    def require_played(self) -> None:
+        """Raise unless an episode was played to an end of its own.
+
+        Raises:
+            WorkerError: all broke, which says nothing of the policy.
+        """
+        if self._num_broken and not self._has_played:
+            raise self._nothing_can_be_played(next(result for result in self.results if result.error))
+
+    def _nothing_can_be_played(self, broken: EpisodeResult) -> WorkerError:
+        return WorkerError(
+            f"{self._num_broken} of {self._num_broken} episode(s) broke, and none was played: "
+            f"{broken.error.strip().splitlines()[-1]} Mend that (`focusvla doctor` may say how); the same command then "
+            f"plays them again. Tracebacks are in {self._output / 'results.jsonl'}."
+        )
 
     def note_incident(self, incident: Incident) -> None:
         """Append a line to `incidents.jsonl`."""

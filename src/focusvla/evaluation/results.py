@@ -8,6 +8,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -53,7 +54,7 @@ class EpisodeResult:
     """Identifies the policy: see `focusvla.evaluation.identity.PolicyIdentity`."""
     actions_per_inference: int
     error: str
-    """Traceback of an episode that broke, which counts as a failure; empty otherwise."""
+    """Traceback of an episode that broke, which is no failure of the policy and is played again; empty otherwise."""
     versions: dict[str, Any]
 
 
@@ -63,6 +64,8 @@ class SuccessRate:
 
     successes: int
     episodes: int
+    broken: int = 0
+    """Episodes besides that came to no end of their own, and say nothing of the policy."""
 
     @property
     def rate(self) -> float:
@@ -87,17 +90,20 @@ class SuccessRate:
             "episodes": self.episodes,
             "rate": self.rate,
             "interval_95": [low, high],
+            **({"broken": self.broken} if self.broken else {}),
         }
 
     def __str__(self) -> str:
         low, high = self.interval
-        return f"{self.successes}/{self.episodes} = {100 * self.rate:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+        shown = f"{self.successes}/{self.episodes} = {100 * self.rate:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+        return f"{shown}, {self.broken} broken" if self.broken else shown
 
 
 def success_rate(results: Iterable[EpisodeResult]) -> SuccessRate:
-    """Over all `results`."""
-    outcomes = [result.success for result in results]
-    return SuccessRate(sum(outcomes), len(outcomes))
+    """Over those of `results` that did not break, which are counted apart."""
+    results = list(results)
+    outcomes = [result.success for result in results if not result.error]
+    return SuccessRate(sum(outcomes), len(outcomes), len(results) - len(outcomes))
 
 
 def success_rate_by_task(results: Sequence[EpisodeResult]) -> dict[tuple[str, int], SuccessRate]:
@@ -156,8 +162,9 @@ class ResultsFile:
         actions_per_inference: int,
         parts: Mapping[str, str] = MappingProxyType({}),
     ):
-        """Open or create `path`; a last line cut off by a kill is removed, and `num_repaired_bytes` says so. `policy` is
-        called as `identity_in_suite` does with `parts`.
+        """Open or create `path`; a last line cut off by a kill is removed, and `num_repaired_bytes` says so. Broken
+        episodes are moved to `broken.jsonl` beside it, and `num_broken` says how many. `policy` is called as
+        `identity_in_suite` does with `parts`.
 
         Raises:
             ConfigurationError: it holds results of another policy or protocol.
@@ -183,17 +190,31 @@ class ResultsFile:
                             f"{path} holds results with {field}={getattr(result, field)!r}, this evaluation has "
                             f"{value!r}. Choose another output folder."
                         )
+            broken = [result for result in self.results if result.error]
+            self.num_broken = len(broken)
+            self.results = [result for result in self.results if not result.error]
+            with (
+                (path.parent / "broken.jsonl").open("a", encoding="utf-8")
+                if broken
+                else nullcontext() as file
+            ):
+                if file is not None:
+                    file.write(_lines(broken))
             partial = partial_path(path)
-            partial.write_text("".join(json.dumps(asdict(r)) + "\n" for r in self.results), "utf-8")
+            partial.write_text(_lines(self.results), "utf-8")
             partial.replace(path)
 
     def append(self, result: EpisodeResult) -> None:
         """Add one episode, on the disk when this returns."""
         self.results.append(result)
         with explained_storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(result)) + "\n")
+            file.write(_lines([result]))
             file.flush()
             os.fsync(file.fileno())
+
+
+def _lines(results: Iterable[EpisodeResult]) -> str:
+    return "".join(json.dumps(asdict(result)) + "\n" for result in results)
 
 
 def _cut_off(path: Path) -> bytes:
@@ -229,6 +250,22 @@ def read_results(path: Path) -> list[EpisodeResult]:
     return results
 
 
+def unfinished(folder: Path) -> str:
+    """How many episodes of how many an evaluation's folder holds, in words; empty if it is complete or does not say.
+
+    Raises:
+        DataError: it is no evaluation.
+    """
+    there = sum(not result.error for result in read_results(folder / "results.jsonl"))
+    try:
+        planned = json.loads((folder / "protocol.json").read_text("utf-8")).get("planned", there)
+    except (OSError, ValueError, AttributeError):
+        return ""
+    if there >= planned:
+        return ""
+    return f"{folder}: {there} of {planned} episodes are there; the command that began it plays the rest."
+
+
 def join_results(parts: Sequence[Sequence[EpisodeResult]]) -> list[EpisodeResult]:
     """The episodes of several evaluations, each once. Suites may have been played by a policy each, but each by one.
 
@@ -238,7 +275,8 @@ def join_results(parts: Sequence[Sequence[EpisodeResult]]) -> list[EpisodeResult
     """
     found: dict[tuple[Any, ...], EpisodeResult] = {}
     policies: dict[str, str] = {}
-    for result in (result for part in parts for result in part):
+    # An episode that broke in one part may have been played in another.
+    for result in sorted((result for part in parts for result in part), key=lambda each: bool(each.error)):
         suite = clean_suite(result.suite)
         if policies.setdefault(suite, result.policy) != result.policy:
             raise ConfigurationError(
@@ -246,7 +284,7 @@ def join_results(parts: Sequence[Sequence[EpisodeResult]]) -> list[EpisodeResult
                 "each its own NAME=FOLDER."
             )
         first = found.setdefault(_identity(result), result)
-        if (first.success, first.steps) != (result.success, result.steps):
+        if not result.error and (first.success, first.steps) != (result.success, result.steps):
             raise ConfigurationError(
                 f"results: {result.suite} task {result.task}, trial {result.trial} is there twice and came out "
                 f"differently ({_outcome(first)}, {_outcome(result)}). Leave one of the folders out."

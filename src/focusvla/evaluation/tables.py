@@ -222,7 +222,8 @@ def table_of_robustness(results: Sequence[EpisodeResult]) -> Table:
     for result in results:
         axis = axis_of(result.suite, result.condition), clean_suite(result.suite)
         task = clean_task(result.suite, result.task)
-        outcomes.setdefault(axis, {})[task, result.trial] = result.success
+        if not result.error:
+            outcomes.setdefault(axis, {})[task, result.trial] = result.success
     suites = [suite for suite in SUITES if ("clean", suite) in outcomes]
     if not suites:
         raise ConfigurationError(
@@ -265,7 +266,8 @@ def _mean(cells: Sequence[Cell], printed: float | None = None) -> Cell:
     rates = [cell.rate for cell in cells if cell.rate is not None]
     if len(rates) < len(cells) or len({rate.episodes for rate in rates}) > 1:
         return Cell(None, percent)
-    return Cell(SuccessRate(sum(r.successes for r in rates), sum(r.episodes for r in rates)), percent)
+    sums = (sum(getattr(rate, name) for rate in rates) for name in ("successes", "episodes", "broken"))
+    return Cell(SuccessRate(*sums), percent)
 
 
 def _rounded(percent: float) -> float:
@@ -316,15 +318,22 @@ def _text(cell: Cell) -> str:
     if cell.rate is not None:
         low, high = cell.rate.interval
         counts = f"{cell.rate.successes}/{cell.rate.episodes}, {100 * low:.1f} to {100 * high:.1f}"
+        if cell.rate.broken:
+            counts += f", {cell.rate.broken} broken"
         if cell.difference_percent is not None:
             counts += "; {:+.1f}, {:+.1f} to {:+.1f}".format(*cell.difference_percent)
-        ours = f"{100 * cell.rate.rate:.1f} ({counts})"
+        ours = (
+            f"{100 * cell.rate.rate:.1f} ({counts})"
+            if cell.rate.episodes
+            else f"- ({cell.rate.broken} broken)"
+        )
     return ours if cell.paper_percent is None else f"{ours} / {cell.paper_percent:g}"
 
 
 def _csv(table: Table) -> str:
     """A line per cell, so that no number must be taken out of a text."""
     text = io.StringIO()
+    any_broken = any(cell.rate and cell.rate.broken for cells in table.rows.values() for cell in cells)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         [
@@ -338,7 +347,13 @@ def _csv(table: Table) -> str:
                 "high_percent",
                 "paper_percent",
             ),
-            *("difference_percent", "difference_low_percent", "difference_high_percent", "paper_row"),
+            *(
+                "difference_percent",
+                "difference_low_percent",
+                "difference_high_percent",
+                "paper_row",
+            ),
+            *(["broken"] if any_broken else []),
         ]
     )
     for name, cells in table.rows.items():
@@ -352,7 +367,8 @@ def _csv(table: Table) -> str:
                 "" if value is None else round(value, 2) for value in cell.difference_percent or [None] * 3
             ]
             beside = "" if cell.paper_percent is None else table.beside.get(name, "")
-            writer.writerow([name, column, *ours, paper, *difference, beside])
+            broken = [cell.rate.broken if cell.rate else ""] if any_broken else []
+            writer.writerow([name, column, *ours, paper, *difference, beside, *broken])
     return text.getvalue().rstrip("\n")
 
 
@@ -391,13 +407,13 @@ def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> 
     """
     require_one_protocol({"the first": first, "the second": second})
     outcomes = [
-        {(r.suite, r.condition, r.task, r.trial, r.seed): r.success for r in results}
+        {(r.suite, r.condition, r.task, r.trial, r.seed): r.success for r in results if not r.error}
         for results in (first, second)
     ]
     shared = outcomes[0].keys() & outcomes[1].keys()
     if not shared:
         raise ConfigurationError(
-            "results: expected episodes with the same suite, task, trial and seed, got none in common. "
+            "results: expected unbroken episodes with the same suite, task, trial and seed, got none in common. "
             "Evaluate both policies on the same tasks."
         )
     pairs = [(outcomes[0][key], outcomes[1][key]) for key in shared]

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from focusvla.config import AdapterConfig, ModelConfig, PolicyHeadConfig, TransformerConfig
 from focusvla.model.focusvla import FocusVLA
-from focusvla.model.weights.vla_adapter import VLAAdapterHead
+from focusvla.model.weights.vla_adapter_head import VLAAdapterHead
 from focusvla.types import ModelInputs
 
 PARTS = {

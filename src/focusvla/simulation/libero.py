@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float
 
 from focusvla.data.formats.known_specs import LIBERO_CAMERAS, libero_spec
 from focusvla.errors import ConfigurationError, MissingDependencyError, require_known
+from focusvla.simulation.compiler_cache import give_compilers_a_cache
 from focusvla.simulation.environment import REGIONS, Start, Task
 from focusvla.simulation.libero_resets import BenchmarkResets
 from focusvla.simulation.libero_scene import LiberoScene
@@ -77,6 +78,9 @@ def _quietly() -> Iterator[None]:
 @cache
 def _benchmark(suite: str) -> Any:
     select_rendering_back_end()
+    give_compilers_a_cache()
+    # Where another LIBERO keeps its files, written by its installation, must not decide what is played here.
+    os.environ["LIBERO_CONFIG_PATH"] = os.devnull
     with _quietly():
         try:
             from libero.libero import benchmark

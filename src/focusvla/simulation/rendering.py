@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,8 @@ from jaxtyping import Bool, Int, Int32, UInt8
 from focusvla.errors import MissingDependencyError, RenderingError
 
 _BACK_ENDS = ("egl", "osmesa")
+_DECISIVE = ("MUJOCO_EGL_DEVICE_ID", "MUJOCO_GL", "CUDA_VISIBLE_DEVICES")
+"""Variables that decide how and on what MuJoCo draws."""
 _PROBE = """
 import mujoco
 context = mujoco.GLContext(16, 16)
@@ -46,29 +48,56 @@ def select_rendering_back_end() -> str:
     that the user has set in `MUJOCO_GL` is the only one tried.
 
     Raises:
-        RenderingError: no back end can draw; the message names the Debian packages that bring one.
+        RenderingError: no back end can draw; the message names the variable that is wrong, or the Debian packages that
+            bring one.
     """
     chosen = os.environ.get("MUJOCO_GL", "").lower()
     if chosen and os.environ.get("FOCUSVLA_RENDERING_PROBED") == chosen:
         return chosen
     failures = []
     for back_end in (chosen,) if chosen else _BACK_ENDS:
-        environment = {**os.environ, "MUJOCO_GL": back_end, "PYOPENGL_PLATFORM": back_end}
-        probe = subprocess.run(
-            [sys.executable, "-c", _PROBE], env=environment, capture_output=True, text=True, timeout=120
-        )
-        if probe.returncode == 0:
+        failure = _failure(back_end, os.environ)
+        if failure is None:
             os.environ.update(
                 MUJOCO_GL=back_end, PYOPENGL_PLATFORM=back_end, FOCUSVLA_RENDERING_PROBED=back_end
             )
             return back_end
-        failures.append(f"{back_end}: {(probe.stderr.strip().splitlines() or ['no message'])[-1]}")
-        if "No module named 'mujoco'" in probe.stderr:
-            raise MissingDependencyError("mujoco", "libero", "Simulation")
+        failures.append(f"{back_end}: {failure}")
+    if blamed := _wrong_variables():
+        values = " and ".join(f"{name}={os.environ[name]!r}" for name in blamed)
+        raise RenderingError(
+            f"{values}: nothing can be drawn so ({'; '.join(failures)}), and without it can. Correct or unset "
+            f"{' and '.join(blamed)}."
+        )
     raise RenderingError(
         f"no rendering back end works ({'; '.join(failures)}). Install one: apt-get install libegl1 libgl1-mesa-dri "
         "(MUJOCO_GL=egl) or apt-get install libosmesa6 (MUJOCO_GL=osmesa)."
     )
+
+
+def _failure(back_end: str, environment: Mapping[str, str]) -> str | None:
+    """Why a process with that environment cannot draw, its last words; None if it can."""
+    probe = subprocess.run(
+        [sys.executable, "-c", _PROBE],
+        env={**environment, "MUJOCO_GL": back_end, "PYOPENGL_PLATFORM": back_end},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if "No module named 'mujoco'" in probe.stderr:
+        raise MissingDependencyError("mujoco", "libero", "Simulation")
+    return (probe.stderr.strip().splitlines() or ["no message"])[-1] if probe.returncode else None
+
+
+def _wrong_variables() -> list[str]:
+    """Those of the user's without which something draws: one, or all where one alone makes no difference."""
+    given = [name for name in _DECISIVE if name in os.environ]
+    for names in [[name] for name in given] + ([given] if len(given) > 1 else []):
+        left = {name: value for name, value in os.environ.items() if name not in names}
+        chosen = left.get("MUJOCO_GL", "").lower()
+        if any(_failure(back_end, left) is None for back_end in ((chosen,) if chosen else _BACK_ENDS)):
+            return names
+    return []
 
 
 def load_mujoco() -> Any:

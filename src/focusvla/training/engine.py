@@ -8,6 +8,7 @@ the whole batch counts, and shares need not be equal.
 import atexit
 import hashlib
 import math
+import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -178,12 +179,26 @@ class Engine:
         self._accelerator.wait_for_everyone()
 
     def start_trackers(self, run: Path, configuration: dict[str, Any]) -> None:
-        """Tell the trackers what is trained; a continued run goes on under its folder's name."""
-        if self._execution.trackers:
-            place = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:8]
-            name = run.resolve().name
-            settings = {"wandb": {"name": name, "id": f"{name}-{place}", "resume": "allow"}}
+        """Tell the trackers what is trained; a continued run goes on under its folder's name.
+
+        Raises:
+            ConfigurationError: one cannot be started.
+        """
+        trackers = self._execution.trackers
+        if not trackers:
+            return
+        place = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:8]
+        name = run.resolve().name
+        identity = re.sub(r"[^\w-]+", "-", name, flags=re.ASCII)
+        settings = {"wandb": {"name": name, "id": f"{identity}-{place}", "resume": "allow"}}
+        try:
             self._accelerator.init_trackers("focusvla", _flat(configuration, text=True), settings)
+        except Exception as error:
+            reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+            raise ConfigurationError(
+                f"trackers: {' and '.join(trackers)} cannot be started ({reason}). See to its key and network, for wandb "
+                "with WANDB_API_KEY or WANDB_MODE=offline, or leave --trackers out."
+            ) from error
 
     def track(self, values: dict[str, Any], step: int) -> None:
         """Pass metrics on to the trackers."""

@@ -81,6 +81,8 @@ def open_loaders(
         )
 
     training, held_out = split_parts(source, config.validation_share, config.seed)
+    if config.validation_share and not held_out:
+        on_remark("one episode, so that none is held out: trained without validation (--validation-share 0)")
     chosen = [samples(episodes) for episodes in (training, held_out) if episodes]
     if num_short := sum(each.num_short_episodes for each in chosen):
         on_remark(

@@ -1,22 +1,24 @@
 """A run's folder: which experiment it is of, and which of its checkpoints is the best."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from focusvla.config import ExperimentConfig, config_from_dict
-from focusvla.data.normalization import StatisticsByPart
+from focusvla.config import ExperimentConfig, TrainingConfig, config_from_dict
 from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.errors import CheckpointError, ConfigurationError
-from focusvla.policy import read_conventions
+from focusvla.policy import checkpoint_steps
 from focusvla.training.checkpoint import remove_unfinished
-from focusvla_client import Spec
+from focusvla.training.optimization import learning_rate
 
 
-def begin_run(run: Path, experiment: ExperimentConfig) -> None:
-    """Create the run's folder, or check that it is the same experiment's.
+def begin_run(
+    run: Path, experiment: ExperimentConfig, on_remark: Callable[[str], None] = lambda text: None
+) -> None:
+    """Create the run's folder, or check that it is the same experiment's, perhaps with more steps than before, which
+    is told with what it does to the learning rate.
 
     Raises:
         ConfigurationError: it was begun with another model or training, whose differing values are listed.
@@ -28,9 +30,7 @@ def begin_run(run: Path, experiment: ExperimentConfig) -> None:
     with explained_storage_errors(run):
         run.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            partial = partial_path(file)
-            partial.write_text(json.dumps(described, indent=2), "utf-8")
-            partial.replace(file)
+            _write(file, described)
         remove_unfinished(run)
     try:
         # Fields that it lacks were added later, and have the values by which it was trained.
@@ -38,44 +38,47 @@ def begin_run(run: Path, experiment: ExperimentConfig) -> None:
         found = json.loads(json.dumps(asdict(begun)))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{file}: cannot be read ({error}). Remove {run} and start anew.") from error
-    differing = [
-        f"{part}.{field}: {found[part][field]!r} there, {value!r} here"
+    differing = {
+        f"{part}.{field}": f"{found[part][field]!r} there, {value!r} here"
         # What it runs on may change; weights matter to a start alone, which may have failed for lack of them.
         for part in ("model", "training")
         for field, value in described[part].items()
         if found[part][field] != value
-    ]
-    if differing:
+    }
+    if list(differing) == ["training.steps"] and experiment.training.steps > begun.training.steps:
+        on_remark(_longer(run, begun.training, experiment.training))
+        with explained_storage_errors(file):
+            _write(file, described)
+    elif differing:
+        listed = "; ".join(f"{name}: {values}" for name, values in differing.items())
         raise ConfigurationError(
-            f"run={run} was begun with other values ({'; '.join(differing)}). Continue it with its own, or choose "
-            "another folder."
+            f"run={run} was begun with other values ({listed}). Continue it with its own, of which --steps alone may be "
+            "greater, or choose another folder."
         )
 
 
-def require_same_data(run: Path, checkpoint: Path, spec: Spec, statistics: StatisticsByPart) -> None:
-    """Check that a run goes on with the data that it began with, by its conventions and the ranges that normalize it.
+def _write(file: Path, described: dict[str, Any]) -> None:
+    partial = partial_path(file)
+    partial.write_text(json.dumps(described, indent=2), "utf-8")
+    partial.replace(file)
 
-    Raises:
-        ConfigurationError: it is other data, or it has changed since.
-        CheckpointError: what the checkpoint says of its data cannot be read.
-    """
-    spec_of_run, statistics_of_run = read_conventions(checkpoint)
-    found, here = statistics_of_run.to_dict(), statistics.to_dict()
-    differing = [
-        f"ranges of {name}" for name in sorted(found.keys() | here) if found.get(name) != here.get(name)
-    ]
-    if statistics_of_run.parts.keys() != statistics.parts.keys():
-        differing = [f"statistics of {_named(statistics_of_run)} there, of {_named(statistics)} here"]
-    differing += spec_of_run.differences(spec)
-    if differing:
-        raise ConfigurationError(
-            f"data: expected what run={run} was begun with, got other data ({'; '.join(differing)}). Continue it with "
-            "its own, unchanged, or choose another folder."
+
+def _longer(run: Path, begun: TrainingConfig, config: TrainingConfig) -> str:
+    """What a greater number of steps does to a run that has taken some already."""
+    taken = max(checkpoint_steps(run), default=0)
+    text = f"{run} was begun for {begun.steps} steps and goes on from step {taken} to {config.steps}. "
+    before, after = learning_rate(begun, max(taken - 1, 0)), learning_rate(config, taken)
+    if not taken:
+        return text + "It has no checkpoint yet, so that this is a new run."
+    if config.schedule != "cosine":
+        return text + (
+            f"Its schedule ({config.schedule}) does not depend on their number: it ends as if it had been begun for "
+            f"{config.steps}."
         )
-
-
-def _named(statistics: StatisticsByPart) -> str:
-    return ", ".join(name and f"part {name!r}" for name in statistics.parts) or "all data together"
+    return text + (
+        f"The cosine now ends at step {config.steps}: the learning rate goes from {before:.3g} to {after:.3g} and falls "
+        f"again, so that it is not the run that {config.steps} steps from the start would have been."
+    )
 
 
 def best_step(metrics: Iterable[dict[str, Any]], steps: Iterable[int]) -> int | None:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from focusvla.config import ExperimentConfig
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.loader import BatchLoader
-from focusvla.data.mixture import statistics_by_part
 from focusvla.data.storage import explained_storage_errors
 from focusvla.errors import ConfigurationError, DataError, StoppedError
 from focusvla.model.focusvla import FocusVLA, absolute_errors
@@ -35,6 +34,7 @@ from focusvla.training.checkpoint import (
     save_checkpoint,
 )
 from focusvla.training.checkpoint_metrics import CheckpointMetrics, OnCheckpoint
+from focusvla.training.data_checks import check_data, statistics_of_run
 from focusvla.training.engine import Engine
 from focusvla.training.loaders import Remark, StageProgress, open_loaders
 from focusvla.training.memory import flags_of, plan_memory
@@ -45,7 +45,7 @@ from focusvla.training.optimization import (
     build_optimizer,
     learning_rate,
 )
-from focusvla.training.run import begin_run, require_same_data
+from focusvla.training.run import begin_run
 from focusvla.training.stopping import StopSignals
 from focusvla.training.validation import validate
 from focusvla.types import Batch
@@ -78,7 +78,8 @@ def train(
     Processes that torchrun or `accelerate launch` started together share the work. Returns the last checkpoint.
 
     Raises:
-        DataError: the data set does not fit the model, is damaged, or gave a loss that is not finite.
+        DataError: the data set does not fit the model, is damaged, holds what no policy could do, or gave a loss that is
+            not finite.
         ConfigurationError: the policy would see the middle of pictures that it was trained on whole, `run` was begun
             with another configuration or on other data, or the device cannot be used or has too little memory.
         CheckpointError: the newest checkpoint cannot be continued.
@@ -89,8 +90,7 @@ def train(
     _require_fitting(experiment, source)
     instructions = (source.episode(index).instruction for index in range(source.num_episodes))
     experiment = with_vocabulary(experiment, instructions)
-    statistics = statistics_by_part(source)
-    statistics.require_fitting(source.spec)
+    data = check_data(source, on_remark)
     engine = Engine(experiment.execution, config.precision, run)
     fitted = engine.fit(experiment)
     if fitted.execution != experiment.execution:
@@ -99,14 +99,14 @@ def train(
         )
         experiment = fitted
     passes = engine.passes(config.batch_size)
+    statistics = statistics_of_run(run, data, on_remark)
     if engine.is_main:
-        begin_run(run, experiment)
+        begin_run(run, experiment, on_remark)
+        data.record(run)
     engine.wait()
     steps = checkpoint_steps(run)
     first_step = steps[-1] if steps else 0
     folder = checkpoint_folder(run, first_step)
-    if steps:
-        require_same_data(run, folder, source.spec, statistics)
     metrics = MetricsLog(run / "metrics.jsonl", first_step, engine)
     checkpoints = CheckpointMetrics(
         run, metrics, experiment.execution.keep_checkpoints, engine, on_checkpoint
@@ -116,6 +116,7 @@ def train(
         engine.leave()
         checkpoints.collect(wait=True)
         return folder
+    engine.start_trackers(run, asdict(experiment))  # what cannot be reached is told before hours of decoding
     torch.manual_seed(config.seed)
     model = FocusVLA(experiment.model)
     if steps:
@@ -135,7 +136,6 @@ def train(
     weights = action_weights(config, source.spec).to(engine.device)
     if steps:
         restore_training(folder, model, optimizer)
-    engine.start_trackers(run, asdict(experiment))
     speed = Speed(config.batch_size, engine.device)
     shares = range(engine.process * passes, (engine.process + 1) * passes)
     batches = loaders.training.batches(

@@ -4,15 +4,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from focusvla.data.inspection.data_set import Inspection
-from focusvla.data.inspection.problems import FOREIGN_OUTSIDE_SHARE, Problem
+from focusvla.data.inspection.number_problems import Problem
 from focusvla.versions import versions
+from focusvla.visualization.episode_strips import EpisodeStrip, StripPictures
 from focusvla.visualization.model_view import ModelView
 from focusvla.visualization.page import require_file, write_page
 from focusvla.visualization.spec_words import describe_spec
 
 
 def write_data_page(
-    output: Path, *, title: str, inspection: Inspection, view: ModelView, problems: Sequence[Problem]
+    output: Path,
+    *,
+    title: str,
+    inspection: Inspection,
+    view: ModelView,
+    problems: Sequence[Problem],
+    strips: Sequence[tuple[EpisodeStrip, StripPictures]] = (),
 ) -> Path:
     """Write the page `output` and return it.
 
@@ -28,7 +35,7 @@ def write_data_page(
         inspection=inspection,
         view=view,
         problems=problems,
+        strips=strips,
         conventions=describe_spec(inspection.spec, inspection.steps_per_picture),
-        foreign_share=FOREIGN_OUTSIDE_SHARE,
         written_with=versions(),
     )

@@ -125,8 +125,10 @@ def view_data(
     policy: FocusVLAPolicy | None = None,
     *,
     episodes: Sequence[int],
+    statistics: Statistics | None = None,
 ) -> ModelView:
     """One moment of each of `episodes` as `experiment` trains on it and as `policy` sees it, by default an untrained one.
+    `statistics` are those that training uses, by default those that the data set holds.
 
     Raises:
         DataError: a picture is damaged.
@@ -137,7 +139,7 @@ def view_data(
             experiment, differences, absent="The experiment is vision-blind: it sees no pictures."
         )
     selected = SelectedEpisodes(source, episodes)
-    statistics = _statistics(selected)
+    statistics = statistics or _statistics(selected)
     policy = policy or weightless_policy(experiment, source.spec, statistics)
     stride = picture_stride(source, experiment.training.frame_stride)
     steps, rows = _choose_moments(selected, stride)

@@ -22,6 +22,7 @@ from focusvla.evaluation.results import (
     read_results,
     success_rate,
     success_rate_by_task,
+    unfinished,
 )
 from focusvla.policy import checkpoint_folder, checkpoint_steps, find_checkpoint, read_experiment
 from focusvla.training.metrics import read_metrics
@@ -93,7 +94,7 @@ class EvaluationContents:
 
     @property
     def rate(self) -> SuccessRate:
-        """Over all episodes."""
+        """Over all episodes that did not break."""
         return success_rate(self.episodes)
 
     @property
@@ -105,6 +106,11 @@ class EvaluationContents:
     def broken(self) -> tuple[EpisodeResult, ...]:
         """Episodes that ended in an error."""
         return tuple(episode for episode in self.episodes if episode.error)
+
+    @property
+    def unfinished(self) -> str:
+        """How many episodes of how many are there; empty if all are."""
+        return unfinished(self.evaluation.results)
 
     @property
     def command(self) -> str:
@@ -369,6 +375,7 @@ def _conditions(contents: EvaluationContents) -> set[tuple[Any, ...]]:
     return {
         (e.suite, e.task, e.trial, e.seed, e.actions_per_inference, e.protocol, e.protocol_revision)
         for e in contents.episodes
+        if not e.error
     }
 
 

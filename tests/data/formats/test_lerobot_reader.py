@@ -15,7 +15,7 @@ from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.data.memory import MemorySource
 from focusvla.errors import DataError
 from focusvla_client import Camera, Spec
-from written_datasets import gray_memory, write_older_lerobot
+from written_datasets import gray_memory, write_lerobot, write_older_lerobot
 
 DATA = "data/chunk-000/file-000.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
@@ -198,7 +198,7 @@ def test_a_missing_video_is_named(dataset: Path):
 
 def test_a_video_with_too_few_frames_is_named(dataset: Path):
     _edit_column(dataset / EPISODES, "videos/observation.images.image/from_timestamp", [0.0, 0.4, 0.8])
-    with pytest.raises(DataError, match=r"got 1 of the 2 frames from 0\.800 s on"):
+    with pytest.raises(DataError, match=r"got 1 of the 2 frames from 0\.800 s on: row 1 is at 0\.900"):
         list(LeRobotSource(dataset).frames(2, "image"))
 
 
@@ -218,7 +218,7 @@ def test_an_empty_episode_is_named(dataset: Path):
 
 def test_tables_that_contradict_each_other_are_refused(dataset: Path):
     _edit_column(dataset / EPISODES, "length", [4, 2, 3])
-    with pytest.raises(DataError, match=r"episode 1: expected the rows 0\.\.1 in .* got 3 that do not fit"):
+    with pytest.raises(DataError, match=r"episode 1, dataset_to_index: expected 4 \+ length 2, got 7"):
         LeRobotSource(dataset)
 
 
@@ -348,3 +348,37 @@ def test_vectors_of_several_widths_are_refused(older: Path, spec: Spec):
     _edit_column(path, "action", [[0.0, 0.0], [0.0, 0.0], [0.0] * 4, [0.0] * 4])
     with pytest.raises(DataError, match="action: expected vectors of one width, got a ragged column"):
         LeRobotSource(older, spec)
+
+
+def test_openpis_names_of_liberos_features_are_read_and_others_named_in_full(tmp_path: Path):
+    memory = gray_memory(libero_spec(16))
+    path = write_lerobot(tmp_path / "data", memory)
+    (path / "meta" / "spec.json").unlink()
+    names = {
+        "observation.state": "state",
+        "action": "actions",
+        "observation.images.image": "image",
+        "observation.images.image2": "wrist_image",
+    }
+    for folder in (path / "videos").iterdir():
+        folder.rename(folder.with_name(names[folder.name]))
+    for file in path.glob("**/*.parquet"):
+        table = pq.read_table(file)
+        renamed = [names.get(name, name) for name in table.column_names]
+        for key, other in names.items():
+            renamed = [str(name).replace(f"videos/{key}/", f"videos/{other}/") for name in renamed]
+        pq.write_table(table.rename_columns(renamed), file)
+    info = json.loads((path / "meta" / "info.json").read_text())
+    info["features"] = {names.get(key, key): feature for key, feature in info["features"].items()}
+    (path / "meta" / "info.json").write_text(json.dumps(info))
+    source = LeRobotSource(path, libero_spec(16))
+    for index in range(memory.num_episodes):
+        np.testing.assert_allclose(source.episode(index).state, memory.episode(index).state, rtol=1e-6)
+        for camera in ("image", "image2"):
+            found, expected = (int(next(each.frames(index, camera))[8, 8, 0]) for each in (source, memory))
+            assert abs(found - expected) <= 3
+    other = replace(libero_spec(16), cameras=(Camera("image", 16, 16), Camera("hand", 16, 16)))
+    with pytest.raises(
+        DataError, match=r"camera 'hand' .* observation\.images\.hand, .* image, wrist_image: rename"
+    ):
+        LeRobotSource(path, other)

@@ -304,3 +304,14 @@ def test_an_odd_image_size_is_refused(tmp_path: Path, spec: Spec):
     odd = replace(spec, cameras=(Camera("image", 15, 16),))
     with pytest.raises(DataError, match="expected even height and width"):
         _record(tmp_path / "a", odd, frames={"image": np.zeros((3, 15, 16, 3), np.uint8)})
+
+
+def test_a_recorded_video_of_another_length_than_its_actions_is_refused_before_it_shifts_all_after_it(
+    tmp_path: Path, spec: Spec
+):
+    shards = [_record(tmp_path / f"episodes/{number}", spec) for number in range(2)]
+    video = shards[0].folder / "image.mp4"
+    encode_video(video, [np.zeros((16, 16, 3), np.uint8)] * 4, spec.cameras[0], 10.0)
+    with pytest.raises(DataError, match=r"episodes/0/image\.mp4: .* got 4 frames, where 3 are announced"):
+        assemble_dataset(shards, tmp_path / "dataset", spec, "arm")
+    assert not (tmp_path / "dataset").exists()

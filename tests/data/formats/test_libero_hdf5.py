@@ -246,3 +246,67 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path):
         file["data"] = 1
     with pytest.raises(DataError, match=r"expected demonstrations data/demo_0, .* got data, mask"):
         open_source(path)
+
+
+def _as_regenerated(file: Path, *, seen: str = "before", moves: bool = True) -> None:
+    """Make of a file what openvla's script writes: no attributes, and joints beside the simulator's states."""
+
+    def edit(data) -> None:
+        for name in list(data.attrs):
+            del data.attrs[name]
+        for number, demo in enumerate(data.values()):
+            rows = len(demo["actions"])
+            angles = np.arange(rows + 1)[:, None] * np.linspace(0.01, 0.07, 7) * moves
+            _replace(
+                demo, "states", np.hstack([np.zeros((rows, 1)), angles[:-1], np.full((rows, 3), number)])
+            )
+            demo["obs/joint_states"] = angles[:-1] if seen == "before" else angles[1:]
+
+    _edit(file, edit)
+
+
+def test_a_regenerated_file_pairs_each_row_with_itself_and_is_named_by_its_file(
+    libero: MemorySource, tmp_path
+):
+    name = "KITCHEN_SCENE3_turn_on_the_stove_and_put_the_moka_pot_on_it_demo.hdf5"
+    file = write_libero_hdf5(tmp_path / name, libero)
+    own = LiberoHDF5Source(file)
+    _as_regenerated(file)
+    source = open_source(tmp_path)
+    with h5py.File(file) as content:
+        rows = [np.asarray(content[f"data/demo_0/{name}"]) for name in ("actions", "obs/ee_states")]
+        top = content["data/demo_0/obs/agentview_rgb"][0]
+    episode = source.episode(0)
+    assert episode.instruction == "turn on the stove and put the moka pot on it"
+    assert len(episode) == len(rows[0]) == len(own.episode(0)) + 1
+    np.testing.assert_allclose(episode.action, rows[0], rtol=1e-6)
+    np.testing.assert_allclose(episode.state[:, :6], rows[1], rtol=1e-6)
+    frames = list(source.frames(0, "image"))
+    assert len(frames) == len(rows[0])
+    np.testing.assert_array_equal(rotated_180(frames[0]), top)
+
+
+@pytest.mark.parametrize(("seen", "more"), [("after", 0), ("before", 1)])
+def test_the_arm_s_joints_tell_which_recorder_wrote_a_file_whatever_its_attributes_say(
+    seen: str, more: int, file: Path
+):
+    """A file whose attributes were lost, and one to which an instruction was added."""
+    _as_regenerated(file, seen=seen)
+    if seen == "before":
+        _edit(file, lambda data: data.attrs.__setitem__("problem_info", '{"language_instruction": "pull"}'))
+    source = LiberoHDF5Source(file)
+    with h5py.File(file) as content:
+        assert len(source.episode(0)) == len(content["data/demo_0/actions"]) - 1 + more
+    assert source.episode(0).instruction == ("pull" if seen == "before" else "push")
+
+
+def test_a_still_regenerated_file_with_an_instruction_added_is_refused(file: Path):
+    _as_regenerated(file, moves=False)
+    assert {demo.seen for demo in find_demos(file)} == {"before"}
+    _edit(file, lambda data: data.attrs.__setitem__("problem_info", '{"language_instruction": "pull"}'))
+    with pytest.raises(
+        DataError, match=r"push_demo\.hdf5, data: expected the attributes .* got problem_info alone"
+    ):
+        find_demos(file)
+    _edit(file, lambda data: data.attrs.__setitem__("num_demos", 3))
+    assert {demo.seen for demo in find_demos(file)} == {"after"}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from focusvla.data.formats.known_specs import libero_spec
+from focusvla.data.formats.opening import remarks
 from focusvla.data.formats.rlds import RLDSSource
 from focusvla.data.memory import MemorySource
 from focusvla.errors import DataError
@@ -121,7 +122,10 @@ def test_numbers_and_words_that_cannot_be_used_are_named(folder: Path, changes: 
     [
         (None, r"expected the feature steps/observation/image, got .*steps/observation/wrist_image"),
         ([b"no jpeg"] * 2, "steps/observation/image, frame 0: expected an encoded image"),
-        ([encoded(np.zeros((8, 8, 3), np.uint8))] * 2, r"frame 0: expected uint8 \(16, 16, 3\), got .*8, 8"),
+        (
+            [encoded(np.zeros((8, 8, 3), np.uint8))] * 2,
+            r"frame 0, camera 'image': expected uint8 \(16, 16, 3\), got .* 8x8",
+        ),
         (
             [encoded(np.zeros((16, 16, 3), np.uint8))],
             "camera 'image': expected 2 frames, one per action, got 1",
@@ -157,3 +161,32 @@ def test_a_damaged_description_is_named(folder: Path, file: str, content: str, m
     (folder / file).write_text(content)
     with pytest.raises(DataError, match=message):
         RLDSSource(folder)
+
+
+def test_a_split_that_is_listed_twice_is_refused_and_a_file_that_is_not_listed_is_told_of(folder: Path):
+    (folder / "libero_test_no_noops-val.tfrecord-00000-of-00001").write_bytes(b"")
+    assert any(
+        "no split of libero_test_no_noops-val.tfrecord-00000" in text for text in remarks(RLDSSource(folder))
+    )
+    info = json.loads((folder / "dataset_info.json").read_text())
+    (folder / "dataset_info.json").write_text(json.dumps(info | {"splits": info["splits"] * 2}))
+    with pytest.raises(
+        DataError, match=r"dataset_info\.json, splits: expected each name once, got train, train"
+    ):
+        RLDSSource(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "marks"), [("is_first", [1, 1]), ("is_first", [0, 1]), ("is_last", [1, 0]), ("is_last", [1])]
+)
+def test_a_record_that_marks_other_steps_than_its_ends_is_refused(folder: Path, key: str, marks: list[int]):
+    _overwrite(folder, _steps(**{f"steps/{key}": np.array(marks, np.float32)}))
+    with pytest.raises(DataError, match=rf"record 0, steps/{key}: expected step \d of 2 alone"):
+        RLDSSource(folder)
+
+
+def test_a_picture_of_16_bits_is_refused(folder: Path):
+    deep = encoded(np.full((16, 16), 20000, np.uint16), "PNG")
+    _overwrite(folder, _steps(**{"steps/observation/image": [deep] * 2}))
+    with pytest.raises(DataError, match=r"steps/observation/image, frame 0: expected an image of 8 bits"):
+        list(RLDSSource(folder).frames(2, "image"))

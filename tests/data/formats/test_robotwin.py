@@ -52,6 +52,10 @@ def _camera(file, name: str) -> str:
     return f"observation/{name}_camera/rgb" if "joint_action" in file else f"vision/{place}/colors"
 
 
+def _rows(file) -> int:
+    return len(file[_camera(file, "left")])
+
+
 def test_conventions_and_rate_are_robotwins(folder: Path):
     spec = RoboTwinSource(folder).spec
     assert (spec.action_space, spec.gripper) == (ACTION_JOINT_POSITION, GRIPPER_ABSOLUTE)
@@ -158,20 +162,23 @@ def _joints(file, values: np.ndarray) -> None:
     ("edit", "message"),
     [
         (
-            lambda file: _joints(file, np.full((5, 14), np.nan)),
+            lambda file: _joints(file, np.full((_rows(file), 14), np.nan)),
             "step 0, left_joint_1: expected a finite number",
         ),
-        (lambda file: _joints(file, np.zeros((5, 16))), "expected 14 dimensions .* got 16"),
+        (lambda file: _joints(file, np.zeros((_rows(file), 16))), "expected 14 dimensions .* got 16"),
         (lambda file: file.__delitem__(_camera(file, "right")), "expected an array, got"),
         (lambda file: _replace(file, _camera(file, "head"), 3), "expected an image for each step, got int64"),
         (
             lambda file: _replace(file, _camera(file, "right"), 3),
             "expected an image for each step, got int64",
         ),
-        (lambda file: _replace(file, _camera(file, "right"), np.array([b"no"] * 9)), "an encoded image"),
+        (
+            lambda file: _replace(file, _camera(file, "right"), np.array([b"no"] * _rows(file))),
+            "an encoded image",
+        ),
         (
             lambda file: _replace(
-                file, _camera(file, "right"), np.array([encoded(np.zeros((4, 4, 3), "u1"))] * 9)
+                file, _camera(file, "right"), np.array([encoded(np.zeros((4, 4, 3), "u1"))] * _rows(file))
             ),
             r"expected uint8 \(16, 24, 3\), got uint8 \(4, 4, 3\)",
         ),
@@ -235,4 +242,32 @@ def test_an_instruction_that_is_no_text_is_refused(tmp_path: Path, robotwin: Mem
     folder = write_robotwin(tmp_path, robotwin, older=False)
     _edit(folder / "data" / NEWER, lambda file: _replace(file, "instruction", 3))
     with pytest.raises(DataError, match=rf"{NEWER}, instruction: expected text"):
+        RoboTwinSource(folder)
+
+
+def test_joints_that_are_stored_twice_and_differ_are_refused(tmp_path: Path, robotwin: MemorySource):
+    folder = write_robotwin(tmp_path, robotwin, older=True)
+
+    def edit(file, shift: float) -> None:
+        parts = np.split(file["joint_action/vector"][()], [6, 7, 13], axis=1)
+        names = ("left_arm", "left_gripper", "right_arm", "right_gripper")
+        for name, values in zip(names, parts, strict=True):
+            _replace(file, f"joint_action/{name}", values + shift)
+
+    _edit(folder / "data" / OLDER, lambda file: edit(file, 0))
+    assert RoboTwinSource(folder).num_episodes == 3
+    _edit(folder / "data" / OLDER, lambda file: edit(file, 0.1))
+    with pytest.raises(
+        DataError, match=rf"{OLDER}, joint_action/vector: expected the joints of joint_action/left"
+    ):
+        RoboTwinSource(folder)
+
+
+def test_a_camera_with_more_images_than_rows_is_refused_when_the_file_is_opened(folder: Path):
+    def edit(file) -> None:
+        images = file[_camera(file, "left")][()]
+        _replace(file, _camera(file, "left"), np.concatenate([images, images[-1:]]))
+
+    _edit(_second(folder), edit)
+    with pytest.raises(DataError, match=r"expected \d images, as there are rows of joints, got \d"):
         RoboTwinSource(folder)

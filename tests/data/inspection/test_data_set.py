@@ -130,14 +130,14 @@ def test_only_new_pictures_are_looked_at(make):
     # A new picture every 2 steps: they repeat for the steps between, which is no freezing.
     source = make([[[0, 0, -1]] * 6], [[50, 50, 90, 90, 130, 130]], kind=WatchedSource)
     source.pace = 2
-    (camera, _), errors = inspect_pictures(source, [0])
+    (camera, _), _, errors = inspect_pictures(source, [0])
     assert (camera.num_pictures, camera.mean_level, camera.longest_still_share) == (3, 90, 0)
     assert errors == ()
 
 
 def test_a_still_run_ends_with_its_episode(make):
     levels = [[10, 50, 50], [50, 90, 130]]
-    (camera, _), _ = inspect_pictures(make([[[0, 0, -1]] * 3] * 2, levels), [0, 1])
+    (camera, _), *_ = inspect_pictures(make([[[0, 0, -1]] * 3] * 2, levels), [0, 1])
     assert camera.num_pictures == 6
     assert camera.mean_level == pytest.approx((10 + 50 + 50 + 50 + 90 + 130) / 6)
     assert (camera.black_share, camera.uniform_share) == pytest.approx((1 / 6, 1))
@@ -147,13 +147,13 @@ def test_a_still_run_ends_with_its_episode(make):
 
 def test_a_longer_still_run_is_not_made_of_two_episodes(make):
     levels = [[10, 50], [50, 90], [90, 130]]
-    (camera, _), _ = inspect_pictures(make([[[0, 0, -1]] * 2] * 3, levels), [0, 1, 2])
+    (camera, _), *_ = inspect_pictures(make([[[0, 0, -1]] * 2] * 3, levels), [0, 1, 2])
     assert camera.longest_still_share == 0
 
 
 def test_cameras_of_different_sizes_never_show_the_same(make, spec):
     cameras = (Camera("image", 16, 16), Camera("image2", 8, 8))
-    found, _ = inspect_pictures(make([[[0, 0, -1]]], spec=replace(spec, cameras=cameras)), [0])
+    found, *_ = inspect_pictures(make([[[0, 0, -1]]], spec=replace(spec, cameras=cameras)), [0])
     assert [camera.same_as for camera in found] == ["", ""]
 
 

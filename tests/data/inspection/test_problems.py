@@ -1,32 +1,15 @@
 """Each way in which a data set can be wrong: it is found, named, and told with what to do."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
-from focusvla.data.episodes import Episode
-from focusvla.data.inspection.data_set import Inspection, inspect_source
+from data_sets_to_inspect import STEPS, StoredStatistics, inspected, only_problem, problems_of
 from focusvla.data.inspection.problems import Problem, find_problems
 from focusvla.data.memory import MemorySource
 from focusvla.data.normalization import Quantiles, Statistics
 from focusvla.errors import DataError
-from focusvla_client import Spec
 from focusvla_client.spec import ACTION_JOINT_POSITION, GRIPPER_ABSOLUTE, GRIPPER_NONE
-
-STEPS = 40
-
-
-class StoredStatistics(MemorySource):
-    """A data set with the statistics that it is told to have, or none."""
-
-    stored: Statistics | None = None
-
-    def statistics(self) -> Statistics:
-        if self.stored is None:
-            raise DataError("meta/stats.json: expected statistics, got no such file. Compute them.")
-        return self.stored
 
 
 class DamagedVideos(MemorySource):
@@ -44,160 +27,8 @@ class MissingFrames(MemorySource):
         yield from list(super().frames(index, camera))[:-1]
 
 
-@pytest.fixture
-def finger_spec(spec: Spec) -> Spec:
-    """As `spec`, with how far the fingers are apart."""
-    return replace(spec, state=("x", "y", "finger"))
-
-
-Change = Callable[[int, dict[str, np.ndarray]], None]
-
-
-@pytest.fixture
-def make(finger_spec: Spec) -> Callable[..., MemorySource]:
-    """Four sound episodes that circle at different speeds, close the gripper halfway and show noise, changed by
-    `change(index, arrays)`."""
-
-    def build(
-        change: Change = lambda index, arrays: None,
-        *,
-        spec: Spec = finger_spec,
-        kind: type[MemorySource] = MemorySource,
-        instructions: Sequence[str] = ("push", "pull", "push", "push"),
-    ) -> MemorySource:
-        rng = np.random.default_rng(0)
-        episodes, images = [], []
-        for index in range(4):
-            angle = np.arange(STEPS) / (8 + index)
-            closed = np.arange(STEPS) >= STEPS // 2
-            opening = 0.08 * np.clip(1.5 - np.arange(STEPS) / STEPS, 0, 1)
-            arrays = {
-                "state": np.stack([np.sin(angle), np.cos(angle), opening], 1).astype(np.float32),
-                "action": np.stack(
-                    [0.9 * np.cos(angle), -0.9 * np.sin(angle), np.where(closed, 1, -1)], 1
-                ).astype(np.float32),
-                **{
-                    c.name: rng.integers(0, 256, (STEPS, c.height, c.width, 3), np.uint8)
-                    for c in spec.cameras
-                },
-            }
-            change(index, arrays)
-            state, action = arrays.pop("state"), arrays.pop("action")
-            images.append({name: frames[: len(action)] for name, frames in arrays.items()})
-            episodes.append(Episode(index, state, action, instructions[index]))
-        return kind(spec, episodes, images)
-
-    return build
-
-
-def inspected(source: MemorySource, validation_share: float = 0.0) -> Inspection:
-    return inspect_source(source, chunk_length=8, validation_share=validation_share)
-
-
-def problems_of(source: MemorySource) -> list[Problem]:
-    return find_problems(inspected(source))
-
-
-def only_problem(source: MemorySource) -> Problem:
-    (problem,) = problems_of(source)
-    assert problem.advice.endswith(".")
-    return problem
-
-
 def test_a_sound_data_set_has_no_problems(make):
     assert problems_of(make()) == []
-
-
-def test_a_gripper_from_0_to_1_is_named(make):
-    def change(index, arrays):
-        arrays["action"][:, 2] = (arrays["action"][:, 2] + 1) / 2
-
-    problem = only_problem(make(change))
-    assert problem.severity == "warning"
-    assert problem.finding == (
-        "action gripper: 50 % of the values are neither -1 (open) nor +1 (close), as the spec says, but 0, 1: it looks "
-        "like 0 to 1"
-    )
-
-
-def test_a_gripper_that_closes_where_it_should_open_is_named(make):
-    def change(index, arrays):
-        arrays["action"][:, 2] *= -1
-
-    assert only_problem(make(change)).finding.startswith("action gripper: the sign looks flipped.")
-
-
-def test_a_gripper_whose_fingers_are_not_in_the_state_is_not_judged_by_them(make, spec):
-    def change(index, arrays):
-        arrays["state"] = arrays["state"][:, :2]
-        arrays["action"][:, 2] *= -1
-
-    assert problems_of(make(change, spec=spec)) == []
-
-
-def test_a_gripper_that_no_action_is_named_after_cannot_be_trained_on(make, finger_spec):
-    source = make(spec=replace(finger_spec, action=("dx", "dy", "hand")))
-    assert [problem.severity for problem in problems_of(source)] == ["error"]
-    assert "expected a name containing 'gripper'" in problems_of(source)[0].finding
-
-
-def test_a_constant_action_is_named(make):
-    def change(index, arrays):
-        arrays["action"][:, 1] = 0.25
-
-    problem = only_problem(make(change))
-    assert (problem.severity, problem.finding) == ("warning", "action: constant in dy")
-
-
-def test_a_constant_state_is_only_a_note(make):
-    def change(index, arrays):
-        arrays["state"][:, 1] = 7
-
-    problem = only_problem(make(change))
-    assert (problem.severity, problem.finding) == ("note", "state: constant in y")
-
-
-def test_a_state_that_hardly_moves_is_named(make):
-    def change(index, arrays):
-        arrays["state"][:, 0] *= 1e-4
-
-    problem = only_problem(make(change))
-    assert problem.finding == "state: from q01 to q99 is almost nothing in x (0.0002)"
-
-
-def test_displacements_beyond_what_controllers_take_are_named(make):
-    def change(index, arrays):
-        arrays["action"][3, 0] = -2.5
-
-    assert only_problem(make(change)).finding.startswith("action: beyond -1 to +1 in dx")
-
-
-def with_statistics(source: StoredStatistics, state_low, state_high) -> StoredStatistics:
-    own = Statistics.from_source(source)
-    source.stored = Statistics(action=own.action, state=Quantiles(q01=state_low, q99=state_high))
-    return source
-
-
-def test_statistics_of_another_robot_are_named_by_dimension(make):
-    source = with_statistics(make(kind=StoredStatistics), (-1.0, 5.0, 0.04), (1.0, 6.0, 0.08))
-    problem = only_problem(source)
-    assert problem.severity == "warning"
-    assert problem.finding.startswith(
-        "state: the stored statistics are not of this data in y. y is stored as 5 to 6, is"
-    )
-    assert "(100 % outside, expected 2)" in problem.finding
-
-
-def test_statistics_of_a_far_wider_range_are_named_too(make):
-    source = with_statistics(make(kind=StoredStatistics), (-1.0, -9.0, 0.04), (1.0, 9.0, 0.08))
-    assert "not of this data in y." in only_problem(source).finding
-
-
-def test_statistics_that_are_a_little_off_are_a_note(make):
-    source = with_statistics(make(kind=StoredStatistics), (-1.0, -1.2, 0.04), (1.0, 1.0, 0.08))
-    problem = only_problem(source)
-    assert problem.severity == "note"
-    assert problem.finding.startswith("state: the stored statistics differ a little from this data's in y.")
 
 
 def test_without_statistics_a_data_set_cannot_be_trained_on(make):
@@ -223,7 +54,7 @@ def test_too_few_episodes_to_hold_one_out_cannot_be_trained_on(make):
     assert problem == Problem(
         "error",
         "episodes: expected more than 4 for training and validation, got 4",
-        "Record more, or use no validation.",
+        "Record more, or train without validation (--validation-share 0).",
     )
 
 

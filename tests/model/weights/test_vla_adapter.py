@@ -20,6 +20,7 @@ from focusvla.model.weights import (
     load_vla_adapter_run,
     vla_adapter_config,
 )
+from focusvla.model.weights.vla_adapter_head import without_prefixes
 from focusvla.presets import baseline_mixed
 from published_weights import filled, merged_vla_adapter, vla_adapter_head
 from vla_adapter_reference import head_actions
@@ -134,7 +135,7 @@ def test_a_run_folder_becomes_a_whole_model_aligned_as_it_was_trained(run, make_
 
 def test_the_full_key_list_fits_the_full_model():
     from focusvla.model.weights.files import require_matching
-    from focusvla.model.weights.vla_adapter_run import _backbone_parts
+    from focusvla.model.weights.vla_adapter import _backbone_parts
 
     config = replace(baseline_mixed().model, adapters=AdapterConfig())
     with torch.device("meta"):
@@ -186,3 +187,13 @@ def test_a_pickle_with_code_in_it_is_refused_and_the_code_not_run(run, tmp_path)
     with pytest.raises(CheckpointError, match=r"expected a file of tensors alone.*Nothing in it was run"):
         load(run)
     assert not (tmp_path / "was-run").exists()
+
+
+def test_a_head_under_state_dict_is_taken_out_and_what_is_no_tensor_is_named():
+    weights = {"fc1.weight": torch.ones(2, 4)}
+    assert (
+        without_prefixes({"state_dict": {"module.model." + n: t for n, t in weights.items()}}).keys()
+        == weights.keys()
+    )
+    with pytest.raises(CheckpointError, match=r"expected tensors by name, got dict under 'model'"):
+        without_prefixes({"model": weights, "optimizer": {}})

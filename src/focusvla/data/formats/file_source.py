@@ -91,6 +91,11 @@ class Damage:
                 raise
             self.skipped.append(str(error))
 
+    def refuse(self, contradiction: str) -> None:
+        """Raise a `DataError` of that sentence, or note it."""
+        with self.contained():
+            raise DataError(contradiction)
+
 
 class FileSource:
     """The readable ones of some stored episodes, numbered in their order, as an `EpisodeSource`.
@@ -134,9 +139,19 @@ class FileSource:
         return 1
 
     @property
+    def location(self) -> Path:
+        """The folder or file that holds it."""
+        return self._location
+
+    @property
     def skipped(self) -> list[str]:
         """A sentence per episode, or per file of episodes, that was damaged and left out."""
         return list(self._damage.skipped)
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence for each thing that a user should know and that is no damage."""
+        return []
 
     @property
     def computes_statistics(self) -> bool:

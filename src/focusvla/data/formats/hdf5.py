@@ -96,13 +96,14 @@ def read_columns(file: Any, names: Iterable[str]) -> np.ndarray:
 
 def find_images(file: Any, name: str, axes: tuple[int, ...]) -> Any:
     """The data set `name` of an open file or group, not read yet; it has as many axes as one of `axes`: four for images
-    (rows, height, width, 3), one or two for encoded ones.
+    (rows, height, width, 3) of 8 bits, one or two for encoded ones.
 
     Raises:
         DataError: there is none, or it is of another shape.
     """
     found = find_dataset(file, name)
-    if len(found.shape) not in axes:
+    is_plain = len(found.shape) == 4
+    if len(found.shape) not in axes or (is_plain and (found.dtype != np.uint8 or found.shape[-1] != 3)):
         raise DataError(
             f"{file.file.filename}, {file.name.rstrip('/')}/{name}: expected an image for each step, "
             f"got {found.dtype} {found.shape}. Restore this file from its source."

@@ -1,5 +1,6 @@
 """Names and paths of the LeRobot data set format, version 3.0."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from focusvla_client import Camera, Spec
@@ -36,6 +37,21 @@ INDEX_FEATURES = {
 def camera_key(camera: Camera | str) -> str:
     """The feature under which a camera's frames are stored."""
     return CAMERA_PREFIX + (camera if isinstance(camera, str) else camera.name)
+
+
+_OPENPI_KEYS = {
+    STATE_KEY: "state",
+    ACTION_KEY: "actions",
+    CAMERA_PREFIX + "image": "image",
+    CAMERA_PREFIX + "image2": "wrist_image",
+}
+"""What openpi's conversion of LIBERO (`convert_libero_data_to_lerobot.py`) calls the same features."""
+
+
+def stored_key(features: Mapping[str, Any], key: str) -> str:
+    """What a data set calls a feature: as LeRobot does or, where it lacks that, as openpi's conversion does."""
+    other = _OPENPI_KEYS.get(key, key)
+    return key if key in features or other not in features else other
 
 
 def frames_per_second(spec: Spec) -> int | float:

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from focusvla_client import Camera, Spec
 _OLDER_VERSIONS = ("v2.1", "v2.0")
 _OLDER_TASKS_PATH = "meta/tasks.jsonl"
 _OLDER_EPISODES_PATH = "meta/episodes.jsonl"
+
+_LARGEST_SURPLUS = 1.5
+"""Periods by which the end of an episode's video may differ from its length: containers round that of the last frame."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,20 @@ class EpisodeEntry:
     index: int
     length: int
     """Control steps that the data set announces."""
+    listed_in: Path
+    """The file that lists it."""
     data_path: Path
     """The table that holds its rows."""
     videos: Mapping[str, VideoSpan]
     """By feature; empty where images are stored in the table."""
+    instructions: tuple[str, ...] = ()
+    """Those that the list gives it; empty where it gives none."""
+    first_row: int | None = None
+    """Number of its first row among those of all episodes, where that is said."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What the collector noted; empty in data sets of others."""
+    contradiction: str = ""
+    """Why nothing of it can be believed, in a sentence; empty if it can."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,7 @@ class Metadata:
             if info["codebase_version"] in _OLDER_VERSIONS:
                 return cls(info, _read_older_tasks(path), _read_older_episodes(path, info))
             return cls(info, _read_tasks(path), _read_episodes(path, info))
-        except (KeyError, TypeError, IndexError, ValueError) as error:
+        except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(
@@ -158,12 +170,19 @@ def _read_episodes(path: Path, info: Mapping[str, Any]) -> list[EpisodeEntry]:
             f"{path / 'meta/episodes'}: expected the list of episodes, got no file. "
             "Download the data set again."
         )
-    rows = [row for file in files for row in read_table(file).to_pylist()]
 
-    def entry(row: dict[str, Any]) -> EpisodeEntry:
-        data_path = info["data_path"].format(
-            chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]
-        )
+    def entry(file: Path, row: dict[str, Any]) -> EpisodeEntry:
+        rate = float(info["fps"])
+        numbers = ["data/chunk_index", "data/file_index"]
+        for key in _video_keys(info):
+            numbers += [f"videos/{key}/chunk_index", f"videos/{key}/file_index"]
+        contradictions = [
+            *(_expected(name, "a whole number", row[name]) for name in numbers if not _is_whole(row[name])),
+            *(text for key in _video_keys(info) for text in _span_contradictions(row, key, rate)),
+            *_row_contradictions(row),
+        ]
+        if contradictions:
+            return _refused(file, row, contradictions[0])
         videos = {
             key: VideoSpan(
                 path
@@ -172,14 +191,69 @@ def _read_episodes(path: Path, info: Mapping[str, Any]) -> list[EpisodeEntry]:
                     chunk_index=row[f"videos/{key}/chunk_index"],
                     file_index=row[f"videos/{key}/file_index"],
                 ),
-                row[f"videos/{key}/from_timestamp"],
+                float(row[f"videos/{key}/from_timestamp"]),
             )
             for key in _video_keys(info)
         }
-        metadata = json.loads(row.get("metadata") or "{}")
-        return EpisodeEntry(row["episode_index"], row["length"], path / data_path, videos, metadata)
+        data_path = info["data_path"].format(
+            chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]
+        )
+        return EpisodeEntry(
+            index=row["episode_index"],
+            length=row["length"],
+            listed_in=file,
+            data_path=path / data_path,
+            videos=videos,
+            instructions=_instructions(row),
+            first_row=row.get("dataset_from_index"),
+            metadata=json.loads(row.get("metadata") or "{}"),
+        )
 
-    return _in_order(path, rows, entry)
+    return _in_order(path, [(file, row) for file in files for row in read_table(file).to_pylist()], entry)
+
+
+def _span_contradictions(row: Mapping[str, Any], key: str, rate_hz: float) -> Iterator[str]:
+    first, last = f"videos/{key}/from_timestamp", f"videos/{key}/to_timestamp"
+    start, end = row[first], row.get(last)
+    if not _is_finite(start):
+        yield _expected(first, "a time in seconds", start)
+    elif end is not None and not _is_finite(end):
+        yield _expected(last, "a time in seconds", end)
+    elif end is not None and abs(end - start - row["length"] / rate_hz) >= _LARGEST_SURPLUS / rate_hz:
+        seconds = f"{row['length'] / rate_hz:.3f} s after {first} {start:.3f}, as {row['length']} rows take"
+        yield _expected(last, seconds, f"{end:.3f}")
+
+
+def _row_contradictions(row: Mapping[str, Any]) -> Iterator[str]:
+    first, end = row.get("dataset_from_index"), row.get("dataset_to_index")
+    for name, value in (("dataset_from_index", first), ("dataset_to_index", end)):
+        if value is not None and not _is_whole(value):
+            yield _expected(name, "a whole number", value)
+            return
+    if first is not None and end is not None and end - first != row["length"]:
+        yield _expected("dataset_to_index", f"{first} + length {row['length']}", end)
+
+
+def _expected(name: str, expected: str, got: object) -> str:
+    return f"{name}: expected {expected}, got {got}. Restore it from its source"
+
+
+def _refused(file: Path, row: Mapping[str, Any], contradiction: str) -> EpisodeEntry:
+    """An episode of which nothing but number and length is known."""
+    index = row["episode_index"]
+    return EpisodeEntry(
+        index=index,
+        length=row["length"],
+        listed_in=file,
+        data_path=file,
+        videos={},
+        contradiction=f"{file}, episode {index}, {contradiction}.",
+    )
+
+
+def _instructions(row: Mapping[str, Any]) -> tuple[str, ...]:
+    stored = row.get("tasks")
+    return tuple(map(str, [stored] if isinstance(stored, str) else stored or ()))
 
 
 def _read_older_tasks(path: Path) -> dict[int, str]:
@@ -188,41 +262,75 @@ def _read_older_tasks(path: Path) -> dict[int, str]:
 
 
 def _texts(file: Path, tasks: Iterable[tuple[int, Any]]) -> dict[int, str]:
-    found = {}
+    found: dict[int, str] = {}
     for index, text in tasks:
         if not isinstance(text, str):
             raise DataError(
                 f"{file}, task {index}: expected an instruction, got {text!r}. Restore it from its source."
             )
-        found[index] = text
+        if found.setdefault(index, text) != text:
+            raise DataError(
+                f"{file}, task {index}: expected one instruction, got {found[index]!r} and {text!r}. Restore it from "
+                "its source."
+            )
     return found
 
 
 def _read_older_episodes(path: Path, info: Mapping[str, Any]) -> list[EpisodeEntry]:
-    def entry(row: dict[str, Any]) -> EpisodeEntry:
+    def entry(file: Path, row: dict[str, Any]) -> EpisodeEntry:
         index = row["episode_index"]
         place = {"episode_chunk": index // info["chunks_size"], "episode_index": index}
         videos = {
             key: VideoSpan(path / info["video_path"].format(video_key=key, **place), 0.0)
             for key in _video_keys(info)
         }
-        return EpisodeEntry(index, row["length"], path / info["data_path"].format(**place), videos)
+        return EpisodeEntry(
+            index=index,
+            length=row["length"],
+            listed_in=file,
+            data_path=path / info["data_path"].format(**place),
+            videos=videos,
+            instructions=_instructions(row),
+        )
 
-    return _in_order(path, list(_json_lines(path / _OLDER_EPISODES_PATH)), entry)
+    file = path / _OLDER_EPISODES_PATH
+    return _in_order(path, [(file, row) for row in _json_lines(file)], entry)
 
 
 def _in_order(
-    path: Path, rows: list[dict[str, Any]], entry: Callable[[dict[str, Any]], EpisodeEntry]
+    path: Path, rows: list[tuple[Path, dict[str, Any]]], entry: Callable[[Path, dict[str, Any]], EpisodeEntry]
 ) -> list[EpisodeEntry]:
     if not rows:
         raise DataError(f"{path}: expected at least one episode, got none. Record some first.")
-    for row in rows:
-        if not all(isinstance(row[name], int) for name in ("episode_index", "length")):
+    for file, row in rows:
+        if not all(_is_whole(row[name]) for name in ("episode_index", "length")):
             raise DataError(
-                f"{path / 'meta'}, episode {row['episode_index']}: expected whole numbers as index and length, "
+                f"{file}, episode {row['episode_index']}: expected whole numbers as index and length, "
                 f"got a length of {row['length']!r}. Restore it from its source."
             )
-    return [entry(row) for row in sorted(rows, key=lambda row: row["episode_index"])]
+    entries: list[EpisodeEntry] = []
+    listed = sorted(rows, key=lambda found: found[1]["episode_index"])
+    for _, group in groupby(listed, key=lambda found: found[1]["episode_index"]):
+        (file, row), *more = group
+        differing = [name for name in row if any(row[name] != other.get(name) for _, other in more)]
+        files = ", ".join(sorted({found.name for found, _ in more}))
+        again = f"expected one entry, got {1 + len(more)}, the last in {files}"
+        if differing:  # nothing tells which of them is right
+            problem = f"{again}, which differ in {', '.join(differing)}. Remove all but the right one"
+            entries.append(_refused(file, row, problem))
+            continue
+        entries.append(entry(file, row))
+        if more:
+            entries.append(_refused(file, row, f"{again}, all alike. Remove all but one"))
+    return entries
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _video_keys(info: Mapping[str, Any]) -> list[str]:
@@ -277,19 +385,23 @@ def require_features(path: Path, info: Mapping[str, Any], spec: Spec) -> None:
     features, file = info["features"], path / layout.INFO_PATH
     pictured = [name for name, feature in features.items() if feature["dtype"] in ("video", "image")]
     for camera in spec.cameras:
-        if layout.camera_key(camera) not in pictured:
+        key = layout.stored_key(features, layout.camera_key(camera))
+        if key not in pictured:
             stored = [repr(name.removeprefix(layout.CAMERA_PREFIX)) for name in pictured]
             raise DataError(
-                f"{file}: expected camera {camera.name!r} of the spec, got {', '.join(stored) or 'none'}. "
-                "Name the spec's cameras as the data set does."
+                f"{file}: expected camera {camera.name!r} of the spec, got {', '.join(stored) or 'none'}. Looked for "
+                f"{key}, got the pictures {', '.join(pictured) or 'none'}: rename the feature, or name the spec's "
+                "cameras as the data set does (--spec takes a JSON file)."
             )
-        shape = features[layout.camera_key(camera)].get("shape")
+        _require_color(file, camera, features[key])
+        shape = features[key].get("shape")
         if shape not in _shapes_of(camera):
             raise DataError(
-                f"{file}, {layout.camera_key(camera)}: expected {camera.height}x{camera.width} as in "
+                f"{file}, {key}: expected {camera.height}x{camera.width} as in "
                 f"the spec, got shape {shape}. Correct the spec."
             )
-    for key, names in ((layout.STATE_KEY, spec.state), (layout.ACTION_KEY, spec.action)):
+    for feature, names in ((layout.STATE_KEY, spec.state), (layout.ACTION_KEY, spec.action)):
+        key = layout.stored_key(features, feature)
         if key not in features:
             raise DataError(f"{file}: expected the feature {key}, got {', '.join(features)}. Rename it.")
         shape = features[key].get("shape")
@@ -304,6 +416,17 @@ def require_features(path: Path, info: Mapping[str, Any], spec: Spec) -> None:
             f"{file}, fps: expected the spec's control rate of {spec.control_rate_hz} Hz, got {info['fps']}. "
             "Correct the spec, or this file where it is known to be wrong."
         )
+
+
+def _require_color(file: Path, camera: Camera, feature: Mapping[str, Any]) -> None:
+    stated = [values for name in ("info", "video_info") if isinstance(values := feature.get(name), dict)]
+    for values in stated:
+        for name in ("video.is_depth_map", "is_depth_map"):
+            if values.get(name):
+                raise DataError(
+                    f"{file}, {layout.camera_key(camera)}: expected color pictures, got a depth map ({name}). "
+                    f"Leave camera {camera.name!r} out of the spec."
+                )
 
 
 def _shapes_of(camera: Camera) -> list[list[int]]:

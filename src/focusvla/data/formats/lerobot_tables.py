@@ -1,5 +1,6 @@
 """Parquet tables as LeRobot data sets have them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pyarrow.parquet as pq
 from focusvla.errors import DataError
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """All columns but the statistics of episodes, or those that are named.
+def read_table(path: Path, columns: list[str] | None = None, optional: Sequence[str] = ()) -> pa.Table:
+    """All columns but the statistics of episodes, or those that are named, with `optional` ones where they are there.
 
     Raises:
         DataError: the file is missing or damaged, or lacks a column.
@@ -24,15 +25,19 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
                     f"{path}: expected the columns {', '.join(sorted(missing))}, got only {', '.join(present)}. "
                     "Restore it from its source."
                 )
-            return file.read(columns=columns or present)
+            return file.read(
+                columns=[*columns, *(name for name in optional if name in present)] if columns else present
+            )
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: expected a complete parquet file, got {error}. Restore it from its source."
         ) from error
 
 
-def table_of_floats(column: pa.ChunkedArray, path: Path, key: str) -> np.ndarray:
-    """A (rows, width) float32 table from a column of numbers or of lists, all of one length.
+def table_of_floats(
+    column: pa.ChunkedArray, path: Path, key: str, dtype: type[np.floating] = np.float32
+) -> np.ndarray:
+    """A (rows, width) table of `dtype` from a column of numbers or of lists, all of one length.
 
     Raises:
         DataError: the lists differ in length, or hold no numbers.
@@ -43,7 +48,7 @@ def table_of_floats(column: pa.ChunkedArray, path: Path, key: str) -> np.ndarray
     flat = array if not hasattr(array, "flatten") or pa.types.is_primitive(array.type) else array.flatten()
     try:
         with np.errstate(over="ignore"):  # what is too large becomes infinite and is told of by its step
-            values = flat.to_numpy(zero_copy_only=False).astype(np.float32)
+            values = flat.to_numpy(zero_copy_only=False).astype(dtype)
     except (ValueError, TypeError) as error:
         raise DataError(f"{path}, {key}: expected numbers, got {error}. Restore the file.") from error
     lengths = {1} if flat is array else set(array.value_lengths().to_pylist())

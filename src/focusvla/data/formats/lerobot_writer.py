@@ -135,7 +135,12 @@ def _join_camera(root: Path, camera: str, shards: Sequence[Shard], rows: list[_R
         chunk_index, file_index = divmod(number, layout.CHUNK_SIZE)
         path = root / layout.VIDEO_PATH.format(video_key=key, chunk_index=chunk_index, file_index=file_index)
         path.parent.mkdir(parents=True, exist_ok=True)
-        join_videos([shards[index].video(camera) for index in group], path, spec.control_rate_hz)
+        join_videos(
+            [shards[index].video(camera) for index in group],
+            [shards[index].length for index in group],
+            path,
+            spec.control_rate_hz,
+        )
         position = 0
         for index in group:
             rows[index] |= {

@@ -12,14 +12,19 @@
 
 LIBERO's recorder (`scripts/create_dataset.py`) stores in a row the action and what was seen *after* it. Here an action
 comes with what was seen before it, so the first action and the last observation have no partner.
+
+openvla's regeneration (`regenerate_libero_dataset.py`) writes files of the same names and arrays, without attributes,
+whose rows hold what was seen *before* the action: each row is a step, and the instruction is in the file's name. Which of
+the two a file is, its numbers tell, since both hold the simulator's state before each action: the arm's joints are in it
+at another row than in what was seen. Where they do not move, the attributes tell.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64, Shaped, UInt8
@@ -41,6 +46,17 @@ from focusvla_client import Camera, Spec
 FILE_ENDING = "_demo.hdf5"
 
 _CAMERAS = {"image": "agentview_rgb", "image2": "eye_in_hand_rgb"}
+_JOINTS = slice(1, 8)
+"""Places of the arm's joints in the simulator's state, behind the time."""
+_CLEAR_RATIO = 3.0
+"""Of the distances of both readings, for the nearer one to be the right one."""
+_COMPARED_DEMOS = 3
+"""At most, to find one whose arm moves."""
+_OWN_ATTRIBUTES = ("bddl_file_name", "env_args", "env_name", "num_demos")
+_OWN_DEMO_ATTRIBUTES = ("num_samples", "model_file", "init_state")
+
+Seen = Literal["before", "after"]
+"""Whether a row holds what was seen before its action or after it."""
 
 
 def libero_files(path: Path) -> list[Path]:
@@ -56,7 +72,7 @@ def is_libero_hdf5(path: Path) -> bool:
 
 
 class LiberoHDF5Source(FileSource):
-    """LIBERO's original demonstrations, all files of a folder or one file.
+    """LIBERO's original demonstrations or openvla's regenerated ones, all files of a folder or one file.
 
     With `skip_damaged` an episode that cannot be read is left out and told of in `skipped`.
 
@@ -82,6 +98,7 @@ class LiberoDemo:
     key: str
     """`demo_0`."""
     instruction: str
+    seen: Seen = "after"
 
     @property
     def name(self) -> str:
@@ -98,13 +115,15 @@ class LiberoDemo:
             demo = file[f"data/{self.key}"]
             state = read_columns(demo, ("obs/ee_states", "obs/gripper_states"))
             action = read_array(demo, "actions")
+        if self.seen == "before":
+            return Recording(state, action, self.instruction)
         return Recording(seen_before(state), chosen_after(action), self.instruction)
 
     def frames(self, camera: Camera) -> Iterator[np.ndarray]:
         with open_hdf5(self.path) as file:
             name = f"data/{self.key}/obs/{_CAMERAS.get(camera.name, camera.name)}"
             images = find_images(file, name, axes=(4,))
-            for row in range(len(images) - 1):
+            for row in range(len(images) - (self.seen == "after")):
                 yield rotated_180(images[row])
 
     def replay(self) -> tuple[Float64[np.ndarray, " numbers"], Float64[np.ndarray, "rows 7"]]:
@@ -135,7 +154,8 @@ def find_demos(path: Path) -> list[LiberoDemo]:
     """The demonstrations of one file in the order of their numbers.
 
     Raises:
-        DataError: the file is damaged, holds none, or has no instruction.
+        DataError: the file is damaged, holds none, has no instruction, or does not show whether it is LIBERO's own or
+            regenerated.
     """
     with open_hdf5(path) as file:
         group = file.get("data", {})
@@ -146,8 +166,75 @@ def find_demos(path: Path) -> list[LiberoDemo]:
                 f"{path}: expected demonstrations data/demo_0, ..., got {names_in(file)}. "
                 "Restore this file from its source."
             )
-        instruction = _instruction(path, file["data"].attrs.get("problem_info"))
-    return [LiberoDemo(path, key, instruction) for key in sorted(keys, key=numbers_first)]
+        keys = sorted(keys, key=numbers_first)
+        seen = _recognized(path, file["data"], keys)
+        problem_info = file["data"].attrs.get("problem_info")
+        is_named_alone = _is_like_regenerated(file["data"][keys[0]]) and not _has_attributes(
+            file["data"], keys[0]
+        )
+        if problem_info is None and is_named_alone:
+            instruction = instruction_of_name(path)
+        else:
+            instruction = _instruction(path, problem_info)
+    return [LiberoDemo(path, key, instruction, seen) for key in keys]
+
+
+def _recognized(path: Path, group: Any, keys: Sequence[str]) -> Seen:
+    """Which of the two recorders wrote a file.
+
+    Raises:
+        DataError: neither its numbers nor its attributes tell.
+    """
+    for key in keys[:_COMPARED_DEMOS]:
+        if told := _told_by_joints(group[key]):
+            return told
+    if _has_attributes(group, keys[0]) or not _is_like_regenerated(group[keys[0]]):
+        return "after"
+    if group.attrs.get("problem_info") is not None:
+        raise DataError(
+            f"{path}, data: expected the attributes of LIBERO's own files ({', '.join(_OWN_ATTRIBUTES)}), or none as in "
+            "regenerated ones, got problem_info alone, which does not tell whether a row holds what was seen before its "
+            "action or after it. Remove the attribute if openvla's script wrote the file, or restore it from its source."
+        )
+    return "before"
+
+
+def _told_by_joints(demo: Any) -> Seen | None:
+    """What the simulator's states say of the joints that were seen, if the arm moves and both are there."""
+    try:
+        states = np.asarray(demo["states"][()], np.float64)[:, _JOINTS]
+        joints = np.asarray(demo["obs/joint_states"][()], np.float64)
+    except (KeyError, OSError, ValueError, TypeError, IndexError):
+        return None  # what is missing or damaged is told when it is read
+    if states.shape != joints.shape or len(joints) < 2 or joints.shape[1] != _JOINTS.stop - _JOINTS.start:
+        return None
+    before = float(np.abs(joints - states).mean())
+    after = float(np.abs(joints[:-1] - states[1:]).mean())
+    if max(before, after) <= _CLEAR_RATIO * min(before, after):
+        return None
+    return "before" if before < after else "after"
+
+
+def _is_like_regenerated(demo: Any) -> bool:
+    """Whether it has the joints' angles, as openvla's script writes them."""
+    return "joint_states" in demo.get("obs", {})
+
+
+def _has_attributes(group: Any, key: str) -> bool:
+    """Whether LIBERO's recorder left its attributes, of which the instruction is only one."""
+    return any(name in group.attrs for name in _OWN_ATTRIBUTES) or any(
+        name in group[key].attrs for name in _OWN_DEMO_ATTRIBUTES
+    )
+
+
+def instruction_of_name(path: Path) -> str:
+    """The words of a file's name, without the scene that LIBERO-90 and LIBERO-10 put before them.
+
+    >>> instruction_of_name(Path("KITCHEN_SCENE3_turn_on_the_stove_demo.hdf5"))
+    'turn on the stove'
+    """
+    task = re.sub(r"^[A-Z]+(?:_[A-Z]+)*_SCENE\d+_", "", path.name.removesuffix(FILE_ENDING))
+    return task.replace("_", " ")
 
 
 def _instruction(path: Path, problem_info: Any) -> str:

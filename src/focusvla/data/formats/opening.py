@@ -131,6 +131,7 @@ def remarks(source: EpisodeSource) -> list[str]:
         if isinstance(part.source, FileSource):
             name = f"data set {part.name!r}" if part.name else "data set"
             said += [f"{name}, left out: {sentence}" for sentence in part.source.skipped]
+            said += [f"{name}: {sentence}" for sentence in part.source.notes]
             if part.source.computes_statistics:
                 said.append(
                     f"{name}: holds no statistics that can be used; they were computed from its numbers."

@@ -10,17 +10,16 @@ a list of encoded images. openvla's LIBERO sets are recognized by their names: t
 and a gripper's -1 opens (its training code inverts that later).
 """
 
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from focusvla.data.formats.file_source import Damage, FileSource, Recording, read_json
 from focusvla.data.formats.known_specs import libero_spec
+from focusvla.data.formats.stored_images import decode_image
 from focusvla.data.formats.tfrecord import (
     FeatureValues,
     Record,
@@ -67,6 +66,13 @@ class RLDSSource(FileSource):
         if spec is None:
             spec = _libero_spec(path, name)
         super().__init__(path, spec, episodes, damage)
+        listed = {file for file, _ in _files(path, info)}
+        unlisted = sorted(file.name for file in path.glob("*.tfrecord-*") if file not in listed)
+        self._notes = [f"{INFO_FILE} has no split of {name}, which is not read." for name in unlisted]
+
+    @property
+    def notes(self) -> list[str]:
+        return list(self._notes)
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,29 @@ class _RLDSEpisode:
                 f"{self.name}: expected one instruction, got several. Split it where the instruction changes."
             )
         steps = len(texts)
+        self._require_ends(features, steps)
+        self._require_as_many_images(features, steps)
         state, action = (self._vectors(features, key, steps) for key in (_STATE, _ACTION))
         return Recording(state, action, instructions.pop())
+
+    def _require_ends(self, features: Mapping[str, FeatureValues], steps: int) -> None:
+        """The marks of first and last steps, where there are some, mark the ends of the record and nothing else."""
+        for key, place in (("steps/is_first", 0), ("steps/is_last", steps - 1)):
+            marked = np.flatnonzero(features.get(key, [])).tolist()
+            if marked not in ([], [place]) or (key in features and len(features[key]) != steps):
+                raise DataError(
+                    f"{self.name}, {key}: expected step {place} of {steps} alone, got {marked} of {len(features[key])}. "
+                    "Split the record where an episode ends."
+                )
+
+    def _require_as_many_images(self, features: Mapping[str, FeatureValues], steps: int) -> None:
+        for camera, name in self.cameras.items():
+            found = len(features.get(f"steps/observation/{name}", range(steps)))
+            if found != steps:
+                raise DataError(
+                    f"{self.name}, camera {camera!r}: expected {steps} frames, one per action, got {found}. Restore this "
+                    "file from its source."
+                )
 
     def _vectors(self, features: Mapping[str, FeatureValues], key: str, steps: int) -> np.ndarray:
         values = require_feature(features, key, self.name)
@@ -103,12 +130,7 @@ class _RLDSEpisode:
     def frames(self, camera: Camera) -> Iterator[np.ndarray]:
         key = f"steps/observation/{self.cameras.get(camera.name, camera.name)}"
         for number, image in enumerate(require_feature(_features(self.record), key, self.name)):
-            try:
-                yield np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))
-            except (UnidentifiedImageError, OSError, TypeError) as error:
-                raise DataError(
-                    f"{self.name}, {key}, frame {number}: expected an encoded image, got {error}. Restore this file."
-                ) from error
+            yield decode_image(image, camera, f"{self.name}, {key}, frame {number}")
 
 
 def _features(record: Record) -> dict[str, FeatureValues]:
@@ -129,7 +151,8 @@ def _records(path: Path, info: Mapping[str, Any], damage: Damage) -> Iterator[Re
             found = 0
             for record in find_records(file):
                 found += 1
-                yield record
+                if found <= expected:
+                    yield record
             if found != expected:
                 raise DataError(
                     f"{file}: expected {expected} records as {INFO_FILE} says, got {found}. Restore this file."
@@ -139,15 +162,18 @@ def _records(path: Path, info: Mapping[str, Any], damage: Damage) -> Iterator[Re
 def _files(path: Path, info: Mapping[str, Any]) -> list[tuple[Path, int]]:
     """Every file and how many records it should hold."""
     try:
-        return [
-            (
-                path
-                / f"{info['name']}-{split['name']}.tfrecord-{shard:05d}-of-{len(split['shardLengths']):05d}",
-                int(length),
+        names = [str(split["name"]) for split in info["splits"]]
+        if len(set(names)) < len(names):
+            raise DataError(
+                f"{path / INFO_FILE}, splits: expected each name once, got {', '.join(names)}. Remove one."
             )
-            for split in info["splits"]
-            for shard, length in enumerate(split["shardLengths"])
+        return [
+            (path / f"{info['name']}-{name}.tfrecord-{shard:05d}-of-{len(lengths):05d}", int(length))
+            for name, lengths in zip(names, (split["shardLengths"] for split in info["splits"]), strict=True)
+            for shard, length in enumerate(lengths)
         ]
+    except DataError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path / INFO_FILE}: expected a name and splits with a name and shardLengths, got {error!r} on reading. "

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from focusvla.data.formats.file_source import Damage, FileSource, Recording, shown_spec
 from focusvla.data.formats.hdf5 import (
@@ -35,6 +35,7 @@ from focusvla.data.formats.hdf5 import (
     read_array,
     read_columns,
 )
+from focusvla.data.formats.stored_images import decode_image
 from focusvla.errors import DataError
 from focusvla_client import Camera, Spec
 from focusvla_client.bimanual import ROBOTWIN_PHYSICS_HZ, ROBOTWIN_RATE_HZ, robotwin_spec
@@ -46,6 +47,8 @@ _CAMERAS = {
     "right": "vision/cam_right_wrist/colors",
 }
 _IMAGE_AXES = (1, 2, 4)
+_VECTOR = "joint_action/vector"
+_OLDER_JOINTS = ("left_arm", "left_gripper", "right_arm", "right_gripper")
 _JOINTS = ("left_arm", "left_ee", "right_arm", "right_ee")
 
 _STANDARD_COLORS = b"XPL-RGB1"
@@ -100,12 +103,15 @@ class _RoboTwinEpisode:
     def recording(self) -> Recording:
         with open_hdf5(self.path) as file:
             if _is_older(file):
-                joints = read_array(file, "joint_action/vector")
+                joints = read_array(file, _VECTOR)
+                _require_same_joints(file, joints)
+                _require_as_many_images(file, len(joints))
                 return Recording(joints[:-1], joints[1:], self._instruction(file))
             state, action = (
                 read_columns(file, [f"{kind}/{part}_joint_states" for part in _JOINTS])
                 for kind in ("state", "action")
             )
+            _require_as_many_images(file, len(state))
             return Recording(state, action, self._instruction(file))
 
     def frames(self, camera: Camera) -> Iterator[np.ndarray]:
@@ -117,14 +123,10 @@ class _RoboTwinEpisode:
     def _decoded(self, stored: Any, camera: str, row: int) -> np.ndarray:
         if isinstance(stored, np.ndarray) and stored.ndim == 3:
             return stored
-        try:
-            with Image.open(io.BytesIO(bytes(stored))) as image:
-                standard = image.info.get("comment") == _STANDARD_COLORS
-                pixels = np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError, TypeError) as error:
-            raise DataError(
-                f"{self.path}, camera {camera!r}, row {row}: expected an encoded image, got {error}. Restore this file."
-            ) from error
+        content = bytes(stored)
+        pixels = decode_image(content, None, f"{self.path}, camera {camera!r}, row {row}")
+        with Image.open(io.BytesIO(content)) as image:
+            standard = image.info.get("comment") == _STANDARD_COLORS
         return pixels if standard else np.ascontiguousarray(pixels[..., ::-1])
 
     def _instruction(self, file: Any) -> str:
@@ -164,6 +166,27 @@ class _RoboTwinEpisode:
 
 def _is_older(file: Any) -> bool:
     return "joint_action" in file
+
+
+def _require_same_joints(file: Any, joints: np.ndarray) -> None:
+    """The older layout holds all joints in one table, and those of each arm and gripper beside it."""
+    names = [f"joint_action/{part}" for part in _OLDER_JOINTS]
+    if all(name in file for name in names):
+        parts = read_columns(file, names)
+        if parts.shape != joints.shape or not np.array_equal(parts, joints, equal_nan=True):
+            raise DataError(
+                f"{file.filename}, {_VECTOR}: expected the joints of {', '.join(names)}, side by side, got others. "
+                "Restore this file from its source."
+            )
+
+
+def _require_as_many_images(file: Any, rows: int) -> None:
+    for name in (_OLDER_CAMERAS if _is_older(file) else _CAMERAS).values():
+        if name in file and (images := find_images(file, name, _IMAGE_AXES)).shape[0] != rows:
+            raise DataError(
+                f"{file.filename}, {name}: expected {rows} images, as there are rows of joints, got {images.shape[0]}. "
+                "Restore this file from its source."
+            )
 
 
 def _camera_path(file: Any, camera: str) -> str:

@@ -57,12 +57,20 @@ class GripperFinding:
     values: tuple[float, ...]
     """The different ones, at most `MAX_LISTED`, the most frequent first."""
     other_share: float
-    """Of the values, how many are neither -1 nor +1."""
+    """Of the values, how many are neither -1 nor +1, nor 0, which is a switch."""
+    least: float
+    greatest: float
     opening_when_opened: float | None
     """Sum of the fingers' distances a quarter of a second after one of its smaller values, which open; None if the state
     does not tell."""
     opening_when_closed: float | None
     """The same after one of its larger values."""
+
+    @property
+    def is_one_sided(self) -> bool:
+        """Whether it commands two things by values of one sign, such as 0 and 1: the robot would do one alone."""
+        is_varied = self.greatest - self.least > 0.5  # less is one command, written inexactly
+        return is_varied and (self.least >= 0 or self.greatest <= 0)
 
 
 def idle_steps(action: Float32[np.ndarray, "steps action"], spec: Spec) -> Bool[np.ndarray, " steps"]:
@@ -136,6 +144,7 @@ class GripperCount:
         """`index` is that of the action dimension, whose least and greatest values are `limits`."""
         self._index = index
         self._name = spec.action[index]
+        self._limits = limits
         self._middle = sum(limits) / 2  # 0, unless the values are others than the spec says
         self._delay = round(GRIPPER_DELAY_SECONDS * spec.control_rate_hz)
         is_only_one = sum("gripper" in name for name in spec.action) == 1
@@ -155,7 +164,8 @@ class GripperCount:
             if value in self._values or len(self._values) < _MAX_DISTINCT:
                 self._values[float(value)] += int(count)
         self._steps += len(commands)
-        self._others += int((np.abs(np.abs(commands) - 1) > SMALLEST_RANGE).sum())
+        sizes = np.abs(commands)
+        self._others += int(((np.abs(sizes - 1) > SMALLEST_RANGE) & (sizes > SMALLEST_RANGE)).sum())
         earlier = commands[: max(len(commands) - self._delay, 0)]
         opening = np.abs(state[self._delay :, self._fingers]).sum(1)
         for is_larger, total in self._openings.items():
@@ -171,6 +181,8 @@ class GripperCount:
             name=self._name,
             values=tuple(value for value, _ in self._values.most_common(MAX_LISTED)),
             other_share=self._others / self._steps,
+            least=self._limits[0],
+            greatest=self._limits[1],
             opening_when_opened=opened / times_opened if is_known else None,
             opening_when_closed=closed / times_closed if is_known else None,
         )

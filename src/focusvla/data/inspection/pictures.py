@@ -2,12 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import combinations, islice, pairwise
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
 from focusvla.data.episodes import EpisodeSource
+from focusvla.data.inspection.lag import (
+    LagCount,
+    LagFinding,
+    action_lags,
+    picture_grid,
+    picture_lags,
+)
 from focusvla.errors import DataError
 
 BLACK_LEVEL = 16
@@ -47,6 +54,7 @@ class _CameraCount:
         self.levels = 0.0
         self.longest_still = (0.0, 0)
         self._last: UInt8[np.ndarray, "height width 3"] | None = None
+        self._grids: list[np.ndarray] = []
         self._run = self._longest_run = self._in_episode = 0
 
     def add(self, picture: UInt8[np.ndarray, "height width 3"]) -> None:
@@ -60,12 +68,18 @@ class _CameraCount:
         self._longest_run = max(self._longest_run, self._run)
         self._in_episode += 1
         self._last = picture.copy()
+        self._grids.append(picture_grid(picture))
+
+    def changes(self) -> Float64[np.ndarray, " intervals"]:
+        """How much each picture of the episode differs from the one before it."""
+        return np.array([np.abs(b - a).mean() for a, b in pairwise(self._grids)])
 
     def end_episode(self, episode: int) -> None:
         """Begin anew with the next one."""
         still = self._longest_run / max(self._in_episode - 1, 1)
         self.longest_still = max(self.longest_still, (still, episode), key=lambda found: found[0])
         self._last = None
+        self._grids = []
         self._run = self._longest_run = self._in_episode = 0
 
     def finding(self, same_as: str) -> CameraFinding:
@@ -85,17 +99,22 @@ class _CameraCount:
 
 def inspect_pictures(
     source: EpisodeSource, episodes: Sequence[int], on_progress: Callable[[int], None] = lambda done: None
-) -> tuple[tuple[CameraFinding, ...], tuple[str, ...]]:
-    """Findings for each camera over every new picture of `episodes`, and what kept pictures from being read.
+) -> tuple[tuple[CameraFinding, ...], tuple[LagFinding, ...], tuple[str, ...]]:
+    """Findings for each camera over every new picture of `episodes`, the lags of cameras and actions that are clear, and
+    what kept pictures from being read.
 
     `on_progress` is told how many episodes have been looked at.
     """
     cameras = [camera.name for camera in source.spec.cameras]
     counts = [_CameraCount(name) for name in cameras]
+    lags = [LagCount(name, source.steps_per_picture) for name in cameras]
+    actions = LagCount("action")
     same = set(combinations(range(len(cameras)), 2))
     errors = []
     for done, episode in enumerate(episodes):
-        wanted, found = len(range(0, len(source.episode(episode)), source.steps_per_picture)), 0
+        numbers = source.episode(episode)
+        wanted, found = len(range(0, len(numbers), source.steps_per_picture)), 0
+        actions.add(action_lags(numbers.state, numbers.action, source.spec))
         try:
             streams = [source.frames(episode, name) for name in cameras]
             for pictures in islice(zip(*streams, strict=False), 0, None, source.steps_per_picture):
@@ -110,13 +129,19 @@ def inspect_pictures(
                 )
         except DataError as error:
             errors.append(str(error))
-        for count in counts:
+        seen = numbers.state[:: source.steps_per_picture]
+        for count, lag in zip(counts, lags, strict=True):
+            lag.add(picture_lags(seen, source.spec, count.changes()))
             count.end_episode(episode)
         on_progress(done + 1)
     if not counts[0].num_pictures:
         same.clear()
     twins = {index: cameras[other] for pair in sorted(same) for index, other in (pair, pair[::-1])}
-    return tuple(count.finding(twins.get(index, "")) for index, count in enumerate(counts)), tuple(errors)
+    return (
+        tuple(count.finding(twins.get(index, "")) for index, count in enumerate(counts)),
+        tuple(clear for lag in (*lags, actions) if (clear := lag.finding())),
+        tuple(errors),
+    )
 
 
 def is_same(first: UInt8[np.ndarray, "..."], second: UInt8[np.ndarray, "..."]) -> bool:

@@ -4,30 +4,18 @@ An error keeps the data set from being trained on. A warning lets training run a
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
 
 from focusvla.data.inspection.data_set import Inspection
-from focusvla.data.inspection.episodes import GripperFinding, Jump
-from focusvla.data.inspection.vectors import Dimension
-from focusvla.data.normalization import SMALLEST_RANGE
-from focusvla_client.spec import ACTION_END_EFFECTOR_DELTA, ACTION_JOINT_POSITION, ACTION_POSITION_DELTA
+from focusvla.data.inspection.episodes import Jump
+from focusvla.data.inspection.number_problems import (
+    Problem,
+    by_severity,
+    find_range_problems,
+    find_training_problems,
+)
+from focusvla_client.spec import ACTION_JOINT_POSITION
 
-Severity = Literal["error", "warning", "note"]
-_ORDER: tuple[Severity, ...] = ("error", "warning", "note")
-
-TINY_RANGE = 1e-3
-"""A millimeter or a milliradian: normalization makes the whole range of it, noise included."""
-EXPECTED_OUTSIDE_SHARE = 0.02
-FOREIGN_OUTSIDE_SHARE = 0.10
-"""With more values outside the stored range, it is that of other data."""
-FOREIGN_DIFFERENCE = 0.25
-"""Stored limits that are off by more of the range are those of other data."""
-NOTED_DIFFERENCE = 0.05
-"""Stored limits that are off by more of the range are worth a note."""
-FLIPPED_RATIO = 1.25
-"""Fingers that are this much farther apart when closed than when opened; those that work have less than half."""
 IDLE_SHARE = 0.05
 WRAP_TOLERANCE = 0.15
 """An angle that wraps around moves meanwhile, so that the jump is not quite a full turn."""
@@ -37,137 +25,25 @@ MANY_DARK = 0.02
 """Share of black or uniform pictures that is worth a warning."""
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A finding and what to do about it."""
-
-    severity: Severity
-    finding: str
-    advice: str
-
-
 def find_problems(inspection: Inspection) -> list[Problem]:
     """All problems, the gravest first."""
     return by_severity(
         [
             *_unusable(inspection),
-            *_ranges("state", inspection.state),
-            *_ranges("action", inspection.action),
-            *_scaled_actions(inspection),
-            *(problem for gripper in inspection.grippers for problem in _gripper(gripper)),
+            *find_training_problems(inspection),
+            *find_range_problems(inspection),
             *_pictures(inspection),
+            *_lags(inspection),
             *_episodes(inspection),
             *_jumps(inspection),
         ]
     )
 
 
-def by_severity(problems: Iterable[Problem]) -> list[Problem]:
-    """The gravest first, otherwise in the order given."""
-    return sorted(problems, key=lambda problem: _ORDER.index(problem.severity))
-
-
 def _unusable(inspection: Inspection) -> Iterator[Problem]:
     for error in (*inspection.training_errors, *inspection.picture_errors):
         finding, _, advice = error.removesuffix(".").rpartition(". ")
         yield Problem("error", finding or advice, f"{advice}." if finding else "")
-
-
-def _ranges(vector: str, dimensions: tuple[Dimension, ...]) -> Iterator[Problem]:
-    used = [each for each in dimensions if each.is_normalized]
-    foreign = [each for each in used if _is_foreign(each)]
-    if foreign:
-        yield Problem(
-            "warning",
-            f"{vector}: the stored statistics are not of this data in {_names(foreign)}. "
-            + "; ".join(_compared(each) for each in foreign[:3]),
-            "They are another robot's or another data set's, and training would clip what it should imitate. "
-            "`focusvla convert` computes them anew.",
-        )
-    off = [each for each in used if each not in foreign and _difference(each) > NOTED_DIFFERENCE]
-    if off:
-        yield Problem(
-            "note",
-            f"{vector}: the stored statistics differ a little from this data's in {_names(off)}. "
-            + "; ".join(_compared(each) for each in off[:3]),
-            "Harmless if they were averaged over episodes. If episodes were added or removed, `focusvla convert` "
-            "computes them anew.",
-        )
-    constant = [each for each in dimensions if each.maximum - each.minimum < SMALLEST_RANGE]
-    if constant:
-        yield Problem(
-            "warning" if vector == "action" else "note",
-            f"{vector}: constant in {_names(constant)}",
-            "A policy will always answer this value: check that the recording filled it in."
-            if vector == "action"
-            else "It tells a policy nothing: check that the recording filled it in.",
-        )
-    tiny = [each for each in used if each not in constant and each.q99 - each.q01 < TINY_RANGE]
-    if tiny:
-        yield Problem(
-            "warning",
-            f"{vector}: from q01 to q99 is almost nothing in {_names(tiny)} "
-            f"({', '.join(f'{each.q99 - each.q01:.2g}' for each in tiny)})",
-            "Normalization blows such a range up, noise included. Check the unit, or that the dimension was "
-            "recorded while it moved.",
-        )
-
-
-def _is_foreign(dimension: Dimension) -> bool:
-    outside = dimension.outside_share or 0.0
-    return outside > FOREIGN_OUTSIDE_SHARE or _difference(dimension) > FOREIGN_DIFFERENCE
-
-
-def _difference(dimension: Dimension) -> float:
-    """How far the stored limits are off, as a share of the wider of both ranges."""
-    if dimension.stored_range is None:
-        return 0.0
-    low, high = dimension.stored_range
-    off = max(abs(low - dimension.q01), abs(high - dimension.q99))
-    if off < SMALLEST_RANGE:
-        return 0.0
-    return off / max(high - low, dimension.q99 - dimension.q01, SMALLEST_RANGE)
-
-
-def _compared(dimension: Dimension) -> str:
-    low, high = dimension.stored_range or (math.nan, math.nan)
-    outside = 100 * (dimension.outside_share or 0.0)
-    return (
-        f"{dimension.name} is stored as {low:.3g} to {high:.3g}, is {dimension.q01:.3g} to {dimension.q99:.3g} "
-        f"({outside:.0f} % outside, expected {100 * EXPECTED_OUTSIDE_SHARE:.0f})"
-    )
-
-
-def _scaled_actions(inspection: Inspection) -> Iterator[Problem]:
-    if inspection.spec.action_space not in (ACTION_END_EFFECTOR_DELTA, ACTION_POSITION_DELTA):
-        return
-    far = [each for each in inspection.action if max(-each.minimum, each.maximum) > 1 + SMALLEST_RANGE]
-    if far:
-        yield Problem(
-            "warning",
-            f"action: beyond -1 to +1 in {_names(far)}, though the spec says scaled displacements",
-            "Controllers clip there. Scale them as the environment does, or correct the spec's action_space.",
-        )
-
-
-def _gripper(gripper: GripperFinding) -> Iterator[Problem]:
-    if gripper.other_share:
-        shown = ", ".join(f"{value:.3g}" for value in gripper.values[:4])
-        looks = ": it looks like 0 to 1" if min(gripper.values) >= 0 and max(gripper.values) <= 1 else ""
-        yield Problem(
-            "warning",
-            f"action {gripper.name}: {100 * gripper.other_share:.0f} % of the values are neither -1 (open) nor "
-            f"+1 (close), as the spec says, but {shown}{looks}",
-            "Map them to -1 and +1 in the recording, or correct the spec's gripper.",
-        )
-    opened, closed = gripper.opening_when_opened, gripper.opening_when_closed
-    if opened is not None and closed is not None and closed > FLIPPED_RATIO * opened:
-        yield Problem(
-            "warning",
-            f"action {gripper.name}: the sign looks flipped. The fingers are {closed:.3g} apart after the larger values, "
-            f"which should close them, and {opened:.3g} after the smaller",
-            "Swap them in the recording, or the policy opens where it should close.",
-        )
 
 
 def _pictures(inspection: Inspection) -> Iterator[Problem]:
@@ -202,6 +78,31 @@ def _pictures(inspection: Inspection) -> Iterator[Problem]:
                 "warning",
                 f"{name}: all of its pictures {where} are those of {camera.same_as}",
                 "One stream was stored under both names. Store the right one.",
+            )
+
+
+def _lags(inspection: Inspection) -> Iterator[Problem]:
+    for lag in inspection.lags:
+        measured = (
+            f"correlation {lag.correlation:.2f} there, {lag.correlation_at_zero:.2f} at no lag, over {lag.episodes} "
+            "episodes"
+        )
+        if lag.name == "action":
+            if lag.steps < 0:  # an arm follows its command, sooner or later
+                yield Problem(
+                    "warning",
+                    f"states move {-lag.steps} step(s) before the actions that move them ({measured})",
+                    "A row should hold what was seen when its action was chosen. Check whether the recorder stored "
+                    "what was seen after it.",
+                )
+        elif lag.steps:
+            when = "after" if lag.steps > 0 else "before"
+            yield Problem(
+                "warning",
+                f"camera {lag.name}: its pictures show a motion {abs(lag.steps)} step(s) {when} the states have it "
+                f"({measured})",
+                "Look at the page's pictures of the closing gripper. If the frames are shifted, record or convert them "
+                "again; if the camera is slow, the policy's must be as slow.",
             )
 
 
@@ -264,10 +165,6 @@ def _jumps(inspection: Inspection) -> Iterator[Problem]:
 
 def _is_wrapped(jump: Jump) -> bool:
     return abs(jump.size - 2 * math.pi) < WRAP_TOLERANCE * 2 * math.pi
-
-
-def _names(dimensions: Iterable[Dimension]) -> str:
-    return ", ".join(each.name for each in dimensions)
 
 
 def _some(numbers: tuple[int, ...], shown: int = 8) -> str:

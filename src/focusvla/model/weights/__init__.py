@@ -7,8 +7,11 @@ from focusvla.model.weights.backbones import (
     load_vggt,
 )
 from focusvla.model.weights.pretrained import load_pretrained
-from focusvla.model.weights.vla_adapter import load_vla_adapter_head
-from focusvla.model.weights.vla_adapter_run import load_vla_adapter_run, vla_adapter_config
+from focusvla.model.weights.vla_adapter import (
+    load_vla_adapter_head,
+    load_vla_adapter_run,
+    vla_adapter_config,
+)
 
 __all__ = [
     "load_backbones",

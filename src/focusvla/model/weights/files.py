@@ -14,6 +14,7 @@ from focusvla.errors import CheckpointError
 
 StateDict = dict[str, Tensor]
 _SHOWN = 20
+_GIT_LFS = b"version https://git-lfs"
 
 
 def read_safetensors(path: Path) -> StateDict:
@@ -32,10 +33,12 @@ def safetensors_files(folder: Path) -> list[Path]:
     """The files of a folder's weights, in the order of their names: one, or those that its index names.
 
     Raises:
-        CheckpointError: the index is damaged, or names files elsewhere.
+        CheckpointError: the index is damaged, or names files elsewhere; or there is an adapter alone.
     """
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
+        if not (folder / "model.safetensors").is_file():
+            require_merged(folder)
         return [folder / "model.safetensors"]
     try:
         names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
@@ -50,13 +53,37 @@ def safetensors_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
+def require_merged(folder: Path) -> None:
+    """Raise if the folder holds a low-rank adapter, which is no model without the weights that it belongs to.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    for adapter in (folder, folder / "lora_adapter"):
+        if (adapter / "adapter_config.json").is_file():
+            raise CheckpointError(
+                f"{folder}: expected the weights of a model, got an adapter that was not merged into them ({adapter}). "
+                "Merge it first, with the script of those who trained it or with peft's merge_and_unload."
+            )
+
+
 def _read_one(path: Path) -> StateDict:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path}: expected a whole safetensors file, got {error}. Download or copy it again."
+            f"{path}: expected a whole safetensors file, got {_what_it_is(path) or error}. Download or copy it again."
         ) from error
+
+
+def _what_it_is(path: Path) -> str:
+    """In words, if a file of weights is a mere reference to one; else empty."""
+    try:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(_GIT_LFS)) == _GIT_LFS
+    except OSError:
+        return ""
+    return "a Git LFS pointer to it, as a clone without `git lfs pull` leaves" if is_pointer else ""
 
 
 def read_pickled_tensors(path: Path, *, mapped: bool = False) -> dict:
