@@ -65,12 +65,12 @@ def test_an_adapter_casts_no_input_that_is_in_bfloat16_already():
                 self.shapes.append(args[0].shape)
             return func(*args, **(kwargs or {}))
 
-    model = nn.Module()
-    model.vision_encoder = nn.Sequential(nn.Linear(8, 4))
-    for absent in ("projector", "language_model"):
-        model.register_module(absent, None)
+    parts = {
+        name: nn.Sequential(nn.Linear(8, 4)) for name in ("vision_encoder", "projector", "language_model")
+    }
+    model = nn.ModuleDict(parts)
     add_adapters(model, AdapterConfig(rank=2))
     x = torch.ones(3, 5, 8, dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16), Casts() as casts:
-        model.vision_encoder(x)
+        model["projector"](x)
     assert sorted(map(tuple, casts.shapes)) == [(2, 8), (4,), (4, 2), (4, 8)]  # weights alone

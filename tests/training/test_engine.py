@@ -87,7 +87,6 @@ def test_divided_weights_have_in_bfloat16_the_loss_and_gradients_of_whole_ones(t
     found = {wrapper: load_file(tmp_path / f"{wrapper}.safetensors") for wrapper in wrappers}
     for precision in ("bfloat16", "cuda"):
         require_equal(found[f"fsdp2-{precision}"], found[f"ddp-{precision}"])
-    assert found["ddp-bfloat16"]["loss"] != found["ddp-cuda"]["loss"]
 
 
 def test_a_batch_is_computed_in_as_few_passes_as_fit(tmp_path):
