@@ -196,7 +196,7 @@ def test_a_machine_that_cannot_play_gives_no_score_and_the_same_command_plays_on
     output = tmp_path / "results"
     (tmp_path / "gym_aloha").mkdir()
     (tmp_path / "gym_aloha" / "__init__.py").write_text("raise RuntimeError('no cache can be written')")
-    play = [*command(blind_checkpoint, output), "--trials", "2", "--actions-per-inference", "16"]
+    play = [*command(blind_checkpoint, output), "--trials", "2", "--actions-per-inference", "4"]
     broken = subprocess.run(
         play, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)}
     )
