@@ -52,7 +52,7 @@ REPLACED = {
     r"--device cuda": "--device cpu",
     r"(torchrun --nnodes 2) --nproc-per-node 4(.*) host1:\d+(.*)": BOTH_HOSTS,
     r"(--robustness.*) --trials 1": r"\1 --trials 2",
-    r"(evaluate .* results/(?:all|part|robust).*)": r"\1 --no-videos",  # most of the time would be theirs
+    r"(evaluate .* results/(?:all|both|part|robust).*)": r"\1 --no-videos",  # most of the time would be theirs
     r" paper=results/spatial .*": " paper=results/all",
     r"(focusvla serve.*)": rf"\1 & {IS_SERVED}; kill $!; wait $!",
     r"(.*part-)0 --shard 0 (--num-shards 4) --tasks 2(.*)": ALL_SHARDS,
