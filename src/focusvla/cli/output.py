@@ -41,7 +41,7 @@ def say(message: object) -> None:
 
 
 def say_device(name: str) -> str:
-    """Say which device of torch's `name` means here, and return that one's own name.
+    """Say on standard error which device of torch's `name` means here, and return that one's own name.
 
     Raises:
         ConfigurationError: it cannot be used.
@@ -49,7 +49,7 @@ def say_device(name: str) -> str:
     from focusvla.devices import choose_device, described
 
     device = choose_device(name)
-    say(f"policy on {described(device)}")
+    console(stderr=True).print(f"policy on {described(device)}", soft_wrap=True)
     return str(device)
 
 
