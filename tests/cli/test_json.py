@@ -65,12 +65,17 @@ def test_two_policies_are_compared_in_numbers(document, tmp_path):
     assert (code, found) == (0, {"both": 1, "only_first": 2, "only_second": 0, "neither": 1, "p_value": 0.5})
 
 
-def test_what_is_unfinished_is_told_beside_numbers(document, tmp_path):
+def test_what_is_unfinished_is_told_beside_numbers(document, capsys, tmp_path):
     first, second = write_evaluation(tmp_path / "a", "ssfs"), write_evaluation(tmp_path / "b", "sfff")
     (second / "protocol.json").write_text(json.dumps({"planned": 9}))
     for found, _ in (document("mcnemar", first, second), document("tables", first, second)):
         (sentence,) = found["unfinished"]
         assert sentence.startswith(f"{second}: 4 of 9 episodes are there")
+    with pytest.raises(SystemExit):
+        main(["tables", str(second), "--format", "csv"])
+    printed = capsys.readouterr()
+    assert "unfinished: " in printed.err
+    assert all(line.count(",") >= 11 for line in printed.out.splitlines())  # a CSV file and nothing else
 
 
 def test_a_table_has_its_rates_as_numbers(document, tmp_path):

@@ -85,12 +85,11 @@ def test_an_episode_that_broke_is_moved_aside_and_missing_when_the_file_is_opene
 
 def test_a_folder_says_how_many_of_its_episodes_are_there(tmp_path):
     broken = replace(RESULT, trial=1, error="lost device")
-    (tmp_path / "results.jsonl").write_text("".join(json.dumps(asdict(r)) + "\n" for r in (RESULT, broken)))
-    assert unfinished(tmp_path) == ""  # of an earlier version, which did not say
+    assert unfinished(tmp_path, (RESULT, broken)) == ""  # of an earlier version, which did not say
     for planned, said in ((1, ""), (2, f"{tmp_path}: 1 of 2 episodes are there; ")):
         (tmp_path / "protocol.json").write_text(json.dumps({"planned": planned}))
-        assert unfinished(tmp_path).startswith(said)
-        assert bool(unfinished(tmp_path)) == bool(said)
+        assert unfinished(tmp_path, (RESULT, broken)).startswith(said)
+        assert bool(unfinished(tmp_path, (RESULT, broken))) == bool(said)
 
 
 def test_appended_episodes_are_read_back_equal(tmp_path):

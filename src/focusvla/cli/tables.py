@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from focusvla.cli.named_folders import named_folder
-from focusvla.cli.output import AsJson, say, say_json
+from focusvla.cli.output import AsJson, console, say, say_json
 
 
 def tables(
@@ -40,8 +40,7 @@ def tables(
     """
     from focusvla.evaluation.tables import render, table_by_suite, table_by_task, table_of_robustness
 
-    missing = {} if by == "robotwin" else _unfinished(named_folder(given, "results")[1] for given in results)
-    found = {} if by == "robotwin" else _read(results)
+    found, missing = ({}, {}) if by == "robotwin" else _read_named(results)
     if by == "suite":
         made = [table_by_suite(found, with_paper_rows=paper_rows)]
     elif by == "task":
@@ -70,11 +69,10 @@ def mcnemar(first: Path, second: Path, /, as_json: AsJson = False) -> None:
         first: Folder of an evaluation.
         second: Folder of another policy's evaluation under the same protocol.
     """
-    from focusvla.evaluation.results import read_results
     from focusvla.evaluation.tables import compare as run
 
-    missing = _unfinished((first, second))
-    comparison = run(*(read_results(folder / "results.jsonl") for folder in (first, second)))
+    episodes, missing = _read((first, second))
+    comparison = run(*episodes)
     if as_json:
         say_json({**asdict(comparison), "p_value": comparison.p_value, **missing})
     else:
@@ -104,27 +102,32 @@ def merge(folders: tyro.conf.Positional[tuple[Path, ...]], output: Path, as_json
         say(f"{found} episodes in {output}{missing}")
 
 
-def _unfinished(folders: Iterable[Path]) -> dict[str, list[str]]:
-    """An entry of a JSON document, a sentence for each folder that lacks episodes; none if all are complete."""
-    from focusvla.evaluation.results import unfinished
+def _read(folders: Iterable[Path]) -> tuple[list[list], dict[str, list[str]]]:
+    """The episodes in each folder, and an entry of a JSON document with a sentence for each folder that lacks some; none
+    if all are complete."""
+    from focusvla.evaluation.results import read_results, unfinished
 
-    found = [sentence for folder in folders if (sentence := unfinished(folder))]
-    return {"unfinished": found} if found else {}
+    read = [(folder, read_results(folder / "results.jsonl")) for folder in folders]
+    missing = [sentence for folder, episodes in read if (sentence := unfinished(folder, episodes))]
+    return [episodes for _, episodes in read], {"unfinished": missing} if missing else {}
 
 
 def _say_unfinished(missing: Mapping[str, list[str]]) -> None:
+    """On standard error, where no table is."""
     for sentence in missing.get("unfinished", ()):
-        say(f"unfinished: {sentence}")
+        console(stderr=True).print(f"unfinished: {sentence}", soft_wrap=True)
 
 
-def _read(results: Sequence[str]) -> dict[str, list]:
-    from focusvla.evaluation.results import join_results, read_results
+def _read_named(results: Sequence[str]) -> tuple[dict[str, list], dict[str, list[str]]]:
+    """As `_read`, the episodes of each name put together."""
+    from focusvla.evaluation.results import join_results
 
+    named = [named_folder(given, "results") for given in results]
+    read, missing = _read(folder for _, folder in named)
     found: dict[str, list] = {}
-    for given in results:
-        name, folder = named_folder(given, "results")
-        found.setdefault(name, []).append(read_results(folder / "results.jsonl"))
-    return {name: join_results(parts) for name, parts in found.items()}
+    for (name, _), episodes in zip(named, read, strict=True):
+        found.setdefault(name, []).append(episodes)
+    return {name: join_results(parts) for name, parts in found.items()}, missing
 
 
 def _of_robotwin(results: Sequence[str], trials: int, paper_rows: bool) -> list:

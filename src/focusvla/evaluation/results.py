@@ -250,13 +250,10 @@ def read_results(path: Path) -> list[EpisodeResult]:
     return results
 
 
-def unfinished(folder: Path) -> str:
-    """How many episodes of how many an evaluation's folder holds, in words; empty if it is complete or does not say.
-
-    Raises:
-        DataError: it is no evaluation.
-    """
-    there = sum(not result.error for result in read_results(folder / "results.jsonl"))
+def unfinished(folder: Path, results: Iterable[EpisodeResult]) -> str:
+    """How many episodes of how many there are in an evaluation's folder, `results` being what was read of it, in words;
+    empty if it is complete or does not say."""
+    there = sum(not result.error for result in results)
     try:
         planned = json.loads((folder / "protocol.json").read_text("utf-8")).get("planned", there)
     except (OSError, ValueError, AttributeError):

@@ -81,6 +81,8 @@ class EvaluationContents:
     evaluation: Evaluation
     protocol: dict[str, Any]
     episodes: tuple[EpisodeResult, ...]
+    unfinished: str
+    """How many episodes of how many are there; empty if all are."""
 
     @property
     def is_wide(self) -> bool:
@@ -106,11 +108,6 @@ class EvaluationContents:
     def broken(self) -> tuple[EpisodeResult, ...]:
         """Episodes that ended in an error."""
         return tuple(episode for episode in self.episodes if episode.error)
-
-    @property
-    def unfinished(self) -> str:
-        """How many episodes of how many are there; empty if all are."""
-        return unfinished(self.evaluation.results)
 
     @property
     def command(self) -> str:
@@ -198,9 +195,11 @@ def read_evaluation(evaluation: Evaluation) -> EvaluationContents:
     Raises:
         DataError: its results or its protocol are missing or damaged.
     """
-    episodes = clean_results(read_results(evaluation.results / "results.jsonl"))
+    results = read_results(evaluation.results / "results.jsonl")
+    episodes = clean_results(results)
     episodes.sort(key=lambda episode: (episode.suite, episode.task, episode.trial))
-    return EvaluationContents(evaluation, read_protocol(evaluation.results), tuple(episodes))
+    protocol, missing = read_protocol(evaluation.results), unfinished(evaluation.results, results)
+    return EvaluationContents(evaluation, protocol, tuple(episodes), missing)
 
 
 def read_protocol(results: Path) -> dict[str, Any]:
