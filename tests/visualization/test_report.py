@@ -350,3 +350,12 @@ def test_two_evaluations_of_one_name_are_refused(tmp_path, save_evaluation):
 def test_a_folder_in_place_of_the_page_is_refused(tmp_path):
     with pytest.raises(StorageError, match=r"expected a file, got a folder\. Choose .*page\.html"):
         write_report(tmp_path, title="Folder")
+
+
+def test_an_unfinished_evaluation_says_how_many_episodes_of_how_many_are_there(save_evaluation, tmp_path):
+    begun = save_evaluation("begun", "libero_openvla", [True, False])
+    rules = begun.results / "protocol.json"
+    rules.write_text(json.dumps(json.loads(rules.read_text()) | {"planned": 30}))
+    page = Page(write_report(tmp_path / "report.html", title="Begun", evaluations=[begun]))
+    assert "FocusVLA, standard starts is unfinished:" in page.text("tasks")
+    assert "2 of 30 episodes are there" in page.text("tasks")
