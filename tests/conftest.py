@@ -11,7 +11,7 @@ os.environ.setdefault(
 import pytest
 
 from focusvla.data.memory import MemorySource, random_source
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from recorded_demonstrations import record_once
 
 

@@ -26,7 +26,6 @@ from focusvla.config import (
     TrainingConfig,
     config_from_dict,
 )
-from focusvla.data.formats.known_specs import libero_spec
 from focusvla.data.formats.openvla_statistics import read_openvla_statistics
 from focusvla.data.normalization import (
     Statistics,
@@ -51,6 +50,7 @@ from focusvla.model.weights.vla_adapter import (
     run_digest,
     trained_steps,
 )
+from focusvla.suites.libero import libero_spec
 from focusvla.types import ModelInputs
 from focusvla_client import Camera, Observation, Spec
 

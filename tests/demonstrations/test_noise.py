@@ -6,8 +6,8 @@ import pytest
 pytest.importorskip("scipy", reason="needs the extra `libero`")
 
 from focusvla.demonstrations.noise import NoisyEnvironment
-from focusvla.simulation.aloha import aloha_spec
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.aloha import aloha_spec
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Observation, Spec
 
 

@@ -10,8 +10,8 @@ from focusvla.config import ExperimentConfig
 from focusvla.data.memory import MemorySource, random_source
 from focusvla.data.mixture import MixturePart, MixtureSource
 from focusvla.presets import fitted, preset
-from focusvla.simulation.aloha import aloha_spec
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.aloha import aloha_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.trainer import train
 
 

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from focusvla.data.memory import random_source
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla_client.bimanual import robotwin_spec
 from written_datasets import gray_memory, write_lerobot, write_pushed_demonstrations, write_robotwin
 

@@ -17,7 +17,7 @@ from focusvla.data.formats.lerobot_writer import LeRobotWriter
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.policy import load_policy
 from focusvla.presets import tiny
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.metrics import read_metrics
 from focusvla.training.trainer import train
 from focusvla_client import Camera, Observation, Spec

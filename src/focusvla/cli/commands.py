@@ -139,13 +139,15 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
 def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, label: str = "evaluation"):
     """Evaluate with a progress bar and a table; what `evaluate` and `quickstart` share."""
     from focusvla.evaluation.results import clean_results, success_rate, success_rate_by_task
+    from focusvla.suites import protocol_of
 
     results = play(checkpoint, output, config, label)
     clean = clean_results(results)
-    expert = expert_rates(config.protocol)
+    rules = protocol_of(config.suites, config.protocol).name
+    expert = expert_rates(rules)
     table = Table(
         *("suite", "task", "instruction", "success (Wilson 95 %)", *(["expert"] if expert else [])),
-        title=f"{', '.join(config.suites)}, {config.protocol}",
+        title=f"{', '.join(config.suites)}, {rules}",
     )
     instructions = {(result.suite, result.task): result.instruction for result in clean}
     for (suite, task), rate in success_rate_by_task(clean).items():
@@ -164,12 +166,12 @@ def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, lab
 
 def expert_rates(protocol: str) -> dict[tuple[str, int], str]:
     """By suite and task, how often the scripted expert solves a protocol's starts, as text; empty if not measured."""
-    from focusvla.evaluation.published import EXPERT
+    from focusvla.suites import suites
 
     return {
-        (suite, task): f"{successes}/{starts}"
-        for suite, tasks in EXPERT.get(protocol, {}).items()
-        for task, (successes, starts) in enumerate(tasks)
+        (suite, task): f"{solved}/{starts}"
+        for suite, row in suites().items()
+        for task, (solved, starts) in enumerate(row.expert_solves.get(protocol, ()))
     }
 
 

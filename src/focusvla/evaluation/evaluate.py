@@ -33,10 +33,10 @@ from focusvla.evaluation.episode_files import Kept, episode_file, read_trajector
 from focusvla.evaluation.episodes import PlannedEpisode, PlayedEpisode, PolicyTraits, Setting
 from focusvla.evaluation.parts import identity_in_suite
 from focusvla.evaluation.policies import GPU_BATCH, SILENCED, PolicySource
-from focusvla.evaluation.protocol import PROTOCOLS, Protocol, protocol
 from focusvla.evaluation.results import VISION_BLIND, EpisodeResult, ResultsFile, worth_drawing
 from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
-from focusvla.simulation.suites import suite_spec, suite_task
+from focusvla.simulation.environment import suite_task
+from focusvla.suites import Protocol, protocol, protocol_of, protocols, suite_of
 from focusvla.versions import versions
 from focusvla_client import Spec
 
@@ -66,7 +66,7 @@ def evaluate(
         DataError: a trajectory in `output` is damaged.
         WorkerError: the policy's process dies again and again, or no episode can be played at all.
     """
-    rules = protocol(config.protocol)
+    rules = protocol_of(config.suites, config.protocol)
     planned = plan_episodes(config, rules)
     system = _actor_system(config)
     num_players = min(config.workers or system.num_cores(), len(planned))
@@ -116,11 +116,11 @@ def require_evaluable(spec: Spec, chunk_length: int, config: EvaluationConfig) -
         ConfigurationError: unknown suite, task or protocol, or more actions an inference than a chunk has.
         SpecMismatchError: the policy is for another environment.
     """
-    rules = protocol(config.protocol)
+    rules = protocol_of(config.suites, config.protocol)
     plan_episodes(config, rules)
     actions_per_inference(config, rules, chunk_length)
     for suite in config.suites:
-        there = suite_spec(suite, spec.cameras[0].height)
+        there = suite_of(suite).spec(spec.cameras[0].height)
         spec.require_equal(there, "the policy", f"the environment of {suite}")
 
 
@@ -357,7 +357,7 @@ def require_same_rules(folder: Path, described: dict[str, Any]) -> None:
 def _complete(described: dict[str, Any]) -> dict[str, Any]:
     """A protocol's values with those that had no field when they were written."""
     known = {}
-    if described.get("name") in PROTOCOLS:
+    if described.get("name") in protocols():
         known = protocol(described["name"], described.get("revision", 1)).to_dict()
     return json.loads(json.dumps(known | described))
 

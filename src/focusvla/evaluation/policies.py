@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from focusvla.config import AS_STORED, AS_TRAINED, GivenPictures, InferenceConfig
-from focusvla.config.suites import clean_suite
 from focusvla.evaluation.episodes import PolicyTraits, Request
 from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import ACTION_QUERIES_SILENCED, VISION_SILENCED
+from focusvla.suites import clean_suite
 
 GPU_BATCH = 16
 SILENCED: dict[str, Literal["action_query", "vision"]] = {

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from focusvla.config import AS_STORED
-from focusvla.config.suites import clean_suite
 from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.parts import choose_parts
 from focusvla.evaluation.results import EpisodeResult
@@ -21,6 +20,7 @@ from focusvla.policy import (
     read_experiment,
     weights_digest,
 )
+from focusvla.suites import clean_suite
 from focusvla.versions import versions
 from focusvla.visualization.episode_browser import browser_contents
 from focusvla.visualization.episode_records import Progress, choose_episodes, drawn_episodes, read_records

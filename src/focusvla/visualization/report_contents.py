@@ -12,7 +12,6 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from focusvla.config.suites import clean_suite
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
 from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import (
@@ -25,6 +24,7 @@ from focusvla.evaluation.results import (
     unfinished,
 )
 from focusvla.policy import checkpoint_folder, checkpoint_steps, find_checkpoint, read_experiment
+from focusvla.suites import clean_suite
 from focusvla.training.metrics import read_metrics
 from focusvla.visualization.charts import LineChart, Series, line_chart, smooth
 
