@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from focusvla.errors import ConfigurationError
-from focusvla.suites import Task, suite_of
+from focusvla.suites import Task, playable_suite
 from focusvla_client import Environment
 
 
@@ -57,12 +57,7 @@ class SimulatedEnvironment(Environment, Protocol):
 
 
 def _environment_class(suite: str) -> Any:
-    row = suite_of(suite)
-    if not row.environment:
-        raise ConfigurationError(
-            f"suite={suite!r}: its episodes are played in its simulator's own Python, not here. See integrations/{suite}."
-        )
-    return resolve_name(row.environment)
+    return resolve_name(playable_suite(suite).environment)
 
 
 def suite_tasks(suite: str) -> list[Task]:

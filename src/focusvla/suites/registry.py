@@ -65,6 +65,20 @@ def suite_of(name: str) -> Suite:
     return suites()[clean]
 
 
+def playable_suite(name: str) -> Suite:
+    """`suite_of` a suite whose episodes are played here.
+
+    Raises:
+        ConfigurationError: it is unknown, or played in its simulator's own Python.
+    """
+    suite = suite_of(name)
+    if not suite.environment:
+        raise ConfigurationError(
+            f"suite={name!r}: its episodes are played in its simulator's own Python, not here. See integrations/{name}."
+        )
+    return suite
+
+
 def clean_suite(name: str) -> str:
     """The suite that a variant was made from: `libero_goal_with_mug` is from `libero_goal`. Any other name is its own."""
     return named_after(name, suites())
@@ -133,17 +147,16 @@ def protocol_of(suites_played: Sequence[str], name: str = "") -> Protocol:
     """The protocol of that name, which covers all suites; without a name, the one that is usual for them.
 
     Raises:
-        ConfigurationError: an unknown suite or protocol, one that does not cover a suite, or suites whose usual
-            protocols differ.
+        ConfigurationError: an unknown protocol, a suite that it does not cover or that cannot be played here, or suites
+            whose usual protocols differ.
     """
-    played = {suite: suite_of(suite) for suite in suites_played}
-    usual = {suite: row.protocols[0].name for suite, row in played.items() if row.protocols}
+    usual = {suite: playable_suite(suite).protocols[0].name for suite in suites_played}
     if not name and len(set(usual.values())) > 1:
         raise ConfigurationError(
             f"protocol: expected one for all suites, got {', '.join(f'{p} for {s}' for s, p in usual.items())}. "
             "Evaluate them one after the other, or name one that covers all."
         )
     rules = protocol(name or next(iter(usual.values()), libero.PROTOCOLS[0].name))
-    for suite in played:
+    for suite in suites_played:
         rules.max_steps_of(suite)
     return rules

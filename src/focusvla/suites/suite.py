@@ -56,7 +56,7 @@ class Suite:
     variants: Mapping[str, Variant] = field(default_factory=dict)
     """By the end of their names: `_with_mug` of `libero_goal_with_mug`."""
     protocols: tuple[Protocol, ...] = ()
-    """Ways of evaluating it, the usual one first."""
+    """Ways of evaluating it here, the usual one first: at least one where there is an environment."""
     published: PublishedScores | None = None
     """What others reached in it."""
     expert_solves: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
