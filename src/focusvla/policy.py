@@ -283,7 +283,10 @@ def weights_digest(checkpoint: Path) -> str:
 
 
 def load_policy(
-    path: Path, device: str = "auto", statistics: str | None = None, pictures: GivenPictures = AS_STORED
+    path: str | Path,
+    device: str = "auto",
+    statistics: str | None = None,
+    pictures: GivenPictures = AS_STORED,
 ) -> FocusVLAPolicy:
     """Load a checkpoint, the newest one of a training run, or a run folder of VLA-Adapter's, onto the device of that
     name. Strict: every key must match; adapters are merged. After training on a mixture, `statistics` names the part
@@ -295,7 +298,7 @@ def load_policy(
         CheckpointError: a file is missing or damaged, or keys are missing or unexpected, which are listed.
         MissingDependencyError: the vision encoder's weights come from a package that is not installed.
     """
-    place, folder = choose_device(device), find_checkpoint(path)
+    place, folder = choose_device(device), find_checkpoint(Path(path))
     experiment = with_given_pictures(folder, read_experiment(folder), pictures)
     spec, of_parts = read_conventions(folder)
     chosen = of_parts.choose(statistics)

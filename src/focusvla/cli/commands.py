@@ -111,9 +111,7 @@ def evaluate(
 def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
     """Evaluate with a progress bar."""
     from focusvla.evaluation.evaluate import evaluate as run
-    from focusvla.evaluation.parts import choose_parts
-    from focusvla.evaluation.policies import checkpoint_source
-    from focusvla.policy import find_checkpoint, read_conventions
+    from focusvla.evaluation.policies import source_of
 
     succeeded = [0, 0]
 
@@ -128,11 +126,8 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
             if remark:
                 shown.say(remark)
 
-        folder = find_checkpoint(checkpoint)
-        _, statistics = read_conventions(folder)
-        parts = choose_parts(statistics.parts, config.suites, config.statistics)
-        device = say_device(config.device)
-        source = checkpoint_source(folder, device, parts, config.inference, config.pictures)
+        source = source_of(checkpoint, config)
+        say_device(source.device)
         return run(source, config, output, on_progress)
 
 

@@ -32,7 +32,7 @@ from focusvla.evaluation.agenda import Agenda, plan_episodes
 from focusvla.evaluation.episode_files import Kept, episode_file, read_trajectory
 from focusvla.evaluation.episodes import PlannedEpisode, PlayedEpisode, PolicyTraits, Setting
 from focusvla.evaluation.parts import identity_in_suite
-from focusvla.evaluation.policies import GPU_BATCH, SILENCED, PolicySource
+from focusvla.evaluation.policies import GPU_BATCH, SILENCED, PolicySource, source_of
 from focusvla.evaluation.results import VISION_BLIND, EpisodeResult, ResultsFile, worth_drawing
 from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
 from focusvla.simulation.environment import suite_task
@@ -48,13 +48,30 @@ _BROKEN_AT_FIRST = 8
 
 Progress = Callable[[int, int, EpisodeResult | None, str], None]
 """Called with finished and all episodes, the latest result if there is one, and a remark, mostly empty."""
+_USUAL = EvaluationConfig()
+
+
+def _say_nothing(done: int, total: int, result: EpisodeResult | None, remark: str) -> None:
+    pass
+
+
+def evaluate_checkpoint(
+    checkpoint: str | Path,
+    output: str | Path,
+    config: EvaluationConfig = _USUAL,
+    on_progress: Progress = _say_nothing,
+) -> list[EpisodeResult]:
+    """Evaluate a checkpoint, or the newest of a training run, and write `output`; see `evaluate`. It is
+    `focusvla.evaluate` for scripts, whose main module must be guarded by `if __name__ == "__main__"`, since episodes
+    are played in processes of their own."""
+    return evaluate(source_of(Path(checkpoint), config), config, Path(output), on_progress)
 
 
 def evaluate(
     source: PolicySource,
     config: EvaluationConfig,
     output: Path,
-    on_progress: Progress = lambda done, total, result, remark: None,
+    on_progress: Progress = _say_nothing,
 ) -> list[EpisodeResult]:
     """Evaluate the policy of `source` and write `output`; what is there already is not repeated.
 
