@@ -19,7 +19,7 @@ from random import Random
 import numpy as np
 
 from corruptions import FORMATS
-from focusvla.data.formats.opening import open_dataset
+from focusvla.data.formats.opening import open_source
 from focusvla.data.shards import read_shard_index, write_episode_shard
 from focusvla.errors import FocusVLAError
 from focusvla_client.wire import WireError, pack, unpack
@@ -30,7 +30,7 @@ MOST_BYTES_OF_MEMORY = 32 * 2**20
 
 
 def _open_all(root: Path, name: str) -> None:
-    source = open_dataset(root, spec=FORMATS[name].spec)
+    source = open_source(root, spec=FORMATS[name].spec)
     for index in range(source.num_episodes):
         for camera in source.spec.cameras:
             for _ in source.frames(index, camera.name):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from focusvla import presets, suites
-    from focusvla.data.formats.opening import open_dataset
+    from focusvla.data.formats.opening import open_source as open_dataset
     from focusvla.evaluation.evaluate import evaluate_checkpoint as evaluate
     from focusvla.policy import load_policy
     from focusvla.training.trainer import train
@@ -23,7 +23,7 @@ _HOMES = {
     "Policy": ("focusvla_client", "Policy"),
     "evaluate": ("focusvla.evaluation.evaluate", "evaluate_checkpoint"),
     "load_policy": ("focusvla.policy", "load_policy"),
-    "open_dataset": ("focusvla.data.formats.opening", "open_dataset"),
+    "open_dataset": ("focusvla.data.formats.opening", "open_source"),
     "presets": ("focusvla.presets", ""),
     "suites": ("focusvla.suites", ""),
     "train": ("focusvla.training.trainer", "train"),

@@ -11,7 +11,7 @@ import pytest
 
 from focusvla.cli import main
 from focusvla.cli.main import COMMANDS
-from focusvla.data.formats.opening import open_dataset
+from focusvla.data.formats.opening import open_source
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.presets import fitted, preset
 from focusvla.training.trainer import train
@@ -118,7 +118,7 @@ def test_a_diagnosis_names_its_controls_as_results_do(document, arm_source, tmp_
     experiment = fitted(preset("tiny"), arm_source().spec)
     training = replace(experiment.training, steps=1, validation_share=0.5)
     train(
-        replace(experiment, training=training), open_dataset(str(data)), run, cache_folder=tmp_path / "cache"
+        replace(experiment, training=training), open_source(str(data)), run, cache_folder=tmp_path / "cache"
     )
     found, _ = document("diagnose", run, "--data", data)
     assert {"", "vision_silenced", "action_queries_silenced"} <= set(found)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from corruptions import CORRUPTIONS, FORMATS
 from focusvla.data.episodes import EpisodeSource
-from focusvla.data.formats.opening import open_dataset, remarks
+from focusvla.data.formats.opening import open_source, remarks
 from focusvla.data.memory import MemorySource
 from focusvla.errors import DataError
 
@@ -70,7 +70,7 @@ def fault(valid: Path, chosen: tuple[str, str], seed: int, skip_damaged: bool) -
         shutil.copytree(valid, root)
         CORRUPTIONS[chosen](root, Random(seed))
         try:
-            source = open_dataset(root, spec=spec, skip_damaged=skip_damaged)
+            source = open_source(root, spec=spec, skip_damaged=skip_damaged)
             differences = _differences(source, memory)
         except DataError as error:
             return "" if str(root) in str(error) or "episode" in str(error) else f"names no place: {error}"
@@ -102,7 +102,7 @@ def test_a_broken_data_set_is_refused_by_name_or_read_as_it_was_recorded(
 def test_the_same_data_set_unbroken_is_read_as_it_was_recorded(name: str, valid: Callable[[str], Path]):
     if FORMATS[name].package:
         pytest.importorskip(FORMATS[name].package)
-    source = open_dataset(valid(name), spec=FORMATS[name].spec)
+    source = open_source(valid(name), spec=FORMATS[name].spec)
     assert not _differences(source, FORMATS[name].memory)
     assert source.num_episodes == 3
     assert all("statistics" in remark for remark in remarks(source))

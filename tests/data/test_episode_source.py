@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from focusvla.data.episodes import EpisodeSource
-from focusvla.data.formats.opening import open_dataset
+from focusvla.data.formats.opening import open_source
 from focusvla.data.memory import MemorySource
 from focusvla.data.mixture import MixturePart, MixtureSource
 from focusvla.errors import DataError
@@ -60,51 +60,51 @@ def _mixture(memory: MemorySource, folder: Path) -> Example:
 
 
 def _lerobot_videos(memory: MemorySource, folder: Path) -> Example:
-    return Example(open_dataset(write_lerobot(folder / "set", memory)), memory)
+    return Example(open_source(write_lerobot(folder / "set", memory)), memory)
 
 
 def _lerobot_images(memory: MemorySource, folder: Path) -> Example:
     path = store_images_in_tables(write_lerobot(folder / "set", memory), memory)
-    return Example(open_dataset(path), memory)
+    return Example(open_source(path), memory)
 
 
 def _lerobot_several_files(memory: MemorySource, folder: Path) -> Example:
     path = split_tables(write_lerobot(folder / "set", memory))
-    return Example(open_dataset(path), memory)
+    return Example(open_source(path), memory)
 
 
 def _older_videos(memory: MemorySource, folder: Path) -> Example:
-    return Example(open_dataset(write_older_lerobot(folder / "set", memory), spec=memory.spec), memory)
+    return Example(open_source(write_older_lerobot(folder / "set", memory), spec=memory.spec), memory)
 
 
 def _older_images(memory: MemorySource, folder: Path) -> Example:
     path = write_older_lerobot(folder / "set", memory, version="v2.0", as_images=True)
-    return Example(open_dataset(path, spec=memory.spec), memory)
+    return Example(open_source(path, spec=memory.spec), memory)
 
 
 def _rlds(memory: MemorySource, folder: Path) -> Example:
     pytest.importorskip("google_crc32c", reason="needs the extra `rlds`")
     memory = gray_memory(libero_spec(16), _lengths(memory))
-    return Example(open_dataset(write_rlds(folder / "1.0.0", memory)), memory)
+    return Example(open_source(write_rlds(folder / "1.0.0", memory)), memory)
 
 
 def _libero_hdf5(memory: MemorySource, folder: Path) -> Example:
     pytest.importorskip("h5py", reason="needs the extra `hdf5`")
     memory = gray_memory(libero_spec(16), _lengths(memory), ("push",))
     write_libero_hdf5(folder / "set/push_demo.hdf5", memory)
-    return Example(open_dataset(folder / "set"), memory)
+    return Example(open_source(folder / "set"), memory)
 
 
 def _robotwin_older(memory: MemorySource, folder: Path) -> Example:
     pytest.importorskip("h5py", reason="needs the extra `hdf5`")
     memory = gray_memory(robotwin_spec(16, 24), _lengths(memory))
-    return Example(open_dataset(write_robotwin(folder / "set", memory, older=True)), memory)
+    return Example(open_source(write_robotwin(folder / "set", memory, older=True)), memory)
 
 
 def _robotwin(memory: MemorySource, folder: Path) -> Example:
     pytest.importorskip("h5py", reason="needs the extra `hdf5`")
     memory = gray_memory(robotwin_spec(16, 24), _lengths(memory))
-    return Example(open_dataset(write_robotwin(folder / "set", memory, older=False)), memory)
+    return Example(open_source(write_robotwin(folder / "set", memory, older=False)), memory)
 
 
 def _lengths(memory: MemorySource) -> tuple[int, ...]:

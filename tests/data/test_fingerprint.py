@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from focusvla.data.fingerprint import Fingerprint, fingerprint_of
-from focusvla.data.formats.opening import open_dataset
+from focusvla.data.formats.opening import open_source
 from written_datasets import gray_memory, write_lerobot
 
 pytest.importorskip("av")
@@ -18,7 +18,7 @@ def data(tmp_path: Path, spec) -> Path:
 
 
 def of(path: Path) -> Fingerprint:
-    return fingerprint_of(open_dataset(path))
+    return fingerprint_of(open_source(path))
 
 
 def test_a_copy_in_another_place_is_the_same_data(data: Path, tmp_path: Path):

@@ -208,7 +208,7 @@ def test_a_data_set_on_its_own_is_its_only_part(memory: MemorySource):
 def test_damaged_statistics_are_told_with_the_part(memory: MemorySource, write: Callable[..., Path]):
     path = write(memory, "numbers")
     (path / "meta/stats.json").write_text("{")
-    mixture = open_mixture([write(memory, "fine"), path], open_dataset=LeRobotSource)
+    mixture = open_mixture([write(memory, "fine"), path], open_source=LeRobotSource)
     with pytest.raises(DataError, match=r"part 'numbers': .*stats.json: expected readable JSON"):
         statistics_by_part(mixture)
 
@@ -226,22 +226,22 @@ def test_another_part_or_another_choice_of_cameras_has_another_fingerprint(
 def test_data_sets_are_opened_under_the_names_of_their_folders(memory: MemorySource):
     opened: list[Path] = []
 
-    def open_dataset(path: Path) -> MemorySource:
+    def open_source(path: Path) -> MemorySource:
         opened.append(path)
         return memory
 
     paths = [Path("data/object"), Path("data/spatial")]
-    mixture = open_mixture(paths, [1.0, 2.0], open_dataset=open_dataset)
+    mixture = open_mixture(paths, [1.0, 2.0], open_source=open_source)
     assert [(part.name, part.weight) for part in parts_of(mixture)] == [("object", 1.0), ("spatial", 2.0)]
     assert opened == paths
-    same = open_mixture([Path("x/data"), Path("y/data")], open_dataset=open_dataset)
+    same = open_mixture([Path("x/data"), Path("y/data")], open_source=open_source)
     assert [part.name for part in parts_of(same)] == ["x/data", "y/data"]
-    assert open_mixture([Path("data")], open_dataset=open_dataset) is memory
+    assert open_mixture([Path("data")], open_source=open_source) is memory
 
 
 def test_data_sets_that_cannot_be_mixed_as_asked_are_refused(memory: MemorySource):
     def mix(*paths: str, **options):
-        return open_mixture([Path(path) for path in paths], open_dataset=lambda path: memory, **options)
+        return open_mixture([Path(path) for path in paths], open_source=lambda path: memory, **options)
 
     with pytest.raises(ConfigurationError, match="weights: expected one for each of 2 data sets, got 1"):
         mix("a", "b", weights=[1.0])

@@ -9,7 +9,7 @@ import pytest
 from focusvla.config import RegenerationConfig
 from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.data.formats.no_ops import moving_steps
-from focusvla.data.formats.opening import open_dataset
+from focusvla.data.formats.opening import open_source
 from focusvla.demonstrations.experts import ScriptedExpert
 from focusvla.demonstrations.regenerate import regenerate_demonstrations
 from focusvla.errors import ConfigurationError, DataError, StorageError
@@ -96,7 +96,7 @@ def test_what_succeeds_without_its_pauses_is_recorded_anew(
     regenerated: tuple[Path, dict], solved: tuple[np.ndarray, np.ndarray, np.ndarray]
 ):
     output, summary = regenerated
-    source = open_dataset(output)
+    source = open_source(output)
     assert source.num_episodes == 1
     episode = source.episode(0)
     moving = moving_steps(solved[1])

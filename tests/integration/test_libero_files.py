@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from focusvla.data.formats.opening import open_dataset
+from focusvla.data.formats.opening import open_source
 from focusvla.simulation.environment import suite_task
 from focusvla.simulation.libero import CAMERAS, LiberoEnvironment, _quietly, bddl_file
 from focusvla.suites import Start
@@ -64,7 +64,7 @@ def recorded(environment: LiberoEnvironment, tmp_path: Path) -> Path:
 def test_a_recorded_step_is_what_a_policy_sees_and_does_in_evaluation(
     environment: LiberoEnvironment, recorded: Path
 ):
-    source = open_dataset(recorded)
+    source = open_source(recorded)
     episode = source.episode(0)
     assert source.spec == environment.spec
     assert episode.instruction == environment.task.instruction

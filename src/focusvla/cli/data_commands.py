@@ -39,7 +39,7 @@ def inspect(
             closing gripper beside what the numbers say.
     """
     from focusvla.cli.data_tables import inspection_tables
-    from focusvla.data.formats.opening import open_dataset, read_spec
+    from focusvla.data.formats.opening import open_source, read_spec
     from focusvla.data.inspection.data_set import inspect_source
     from focusvla.data.inspection.problems import by_severity, find_problems
     from focusvla.policy import load_policy
@@ -51,7 +51,7 @@ def inspect(
     from focusvla.visualization.model_view import ModelView, find_view_problems, view_data
 
     experiment = find_preset(preset)
-    source = open_dataset(data, spec=read_spec(spec) if spec else None)
+    source = open_source(data, spec=read_spec(spec) if spec else None)
     policy = load_policy(checkpoint, statistics=statistics) if checkpoint else None
     experiment = policy.experiment if policy else fitted(experiment, source.spec)
     with bar("inspection") as shown:
@@ -123,9 +123,9 @@ def convert(
         skip_damaged: Leave out damaged episodes and say which, instead of stopping at the first.
     """
     from focusvla.data.conversion import convert as run
-    from focusvla.data.formats.opening import open_dataset, read_spec
+    from focusvla.data.formats.opening import open_source, read_spec
 
-    source = open_dataset(data, spec=read_spec(spec) if spec else None, skip_damaged=skip_damaged)
+    source = open_source(data, spec=read_spec(spec) if spec else None, skip_damaged=skip_damaged)
     with bar("conversion") as shown:
         result = run(
             source,

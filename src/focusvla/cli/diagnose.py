@@ -37,7 +37,7 @@ def diagnose(
         output: Folder of the episodes to play.
         config: Which episodes, under all controls if none are named.
     """
-    from focusvla.data.formats.opening import open_dataset
+    from focusvla.data.formats.opening import open_source
     from focusvla.data.mixture import open_mixture
     from focusvla.evaluation.diagnosis import Diagnosis, controls_of, measure_action_errors, part_of_data
     from focusvla.evaluation.parts import choose_parts
@@ -59,7 +59,7 @@ def diagnose(
         source = None
         if data:
             source = open_mixture(
-                [Path(each) for each in data], normalized_by="joint", open_dataset=open_dataset
+                [Path(each) for each in data], normalized_by="joint", open_source=open_source
             )
             part = part_of_data(statistics, source)
         policy = load_policy(checkpoint, say_device(config.device), part, config.pictures)

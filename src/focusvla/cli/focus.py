@@ -190,7 +190,7 @@ def _frames(source: FocusSource, policy, regions: bool) -> tuple[int, Iterator]:
     """How many episodes are looked at, and their frames."""
     import numpy as np
 
-    from focusvla.data.formats.opening import open_dataset
+    from focusvla.data.formats.opening import open_source
     from focusvla.evaluation.episode_files import observed_episodes
     from focusvla.evaluation.episodes import PlannedEpisode
     from focusvla.suites import protocol_of
@@ -202,7 +202,7 @@ def _frames(source: FocusSource, policy, regions: bool) -> tuple[int, Iterator]:
     )
 
     if source.data:
-        recorded = open_dataset(source.data)
+        recorded = open_source(source.data)
         return 1, frames_of_data(recorded, source.episode, source.step, source.every)
     if source.results:
         saved = observed_episodes(source.results)

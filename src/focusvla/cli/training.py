@@ -165,7 +165,7 @@ def run_training(
 
 
 def _open(data: DataChoice):
-    from focusvla.data.formats.opening import open_dataset, read_spec
+    from focusvla.data.formats.opening import open_source, read_spec
     from focusvla.data.mixture import open_mixture
 
     cameras: dict[str, dict[str, str]] = {}
@@ -181,7 +181,7 @@ def _open(data: DataChoice):
         data.data_weights or None,
         cameras or None,
         data.data_statistics,
-        open_dataset=lambda path: open_dataset(str(path), spec=spec, skip_damaged=data.skip_damaged),
+        open_source=lambda path: open_source(str(path), spec=spec, skip_damaged=data.skip_damaged),
     )
 
 

@@ -156,7 +156,7 @@ def open_mixture(
     cameras: Mapping[str, Mapping[str, str]] | None = None,
     normalized_by: MixtureStatistics = "parts",
     *,
-    open_dataset: Callable[[Path], EpisodeSource],
+    open_source: Callable[[Path], EpisodeSource],
 ) -> EpisodeSource:
     """Open one data set, or several as a mixture whose parts bear the names of their folders.
 
@@ -166,7 +166,7 @@ def open_mixture(
     Raises:
         ConfigurationError: the weights are not one positive number for each path, a path is given twice, or `cameras`
             names a part that there is not.
-        DataError: as `open_dataset`, or parts that do not fit together.
+        DataError: as `open_source`, or parts that do not fit together.
     """
     if weights is not None and len(weights) != len(paths):
         raise ConfigurationError(
@@ -179,11 +179,11 @@ def open_mixture(
             f"cameras: expected names of parts ({', '.join(map(repr, names))}), got {', '.join(map(repr, unknown))}."
         )
     if len(paths) == 1 and not cameras:
-        return open_dataset(paths[0])
+        return open_source(paths[0])
     return MixtureSource(
         [
             MixturePart(
-                name=name, source=open_dataset(path), weight=weight, cameras=(cameras or {}).get(name, {})
+                name=name, source=open_source(path), weight=weight, cameras=(cameras or {}).get(name, {})
             )
             for name, path, weight in zip(names, paths, weights or [1.0] * len(paths), strict=True)
         ],

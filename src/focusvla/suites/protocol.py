@@ -10,7 +10,10 @@ from focusvla.suites.start import Start
 
 def named_after(name: str, suites: Iterable[str]) -> str:
     """The suite that `name` is or is a variant of, as `libero_goal_with_mug` is of `libero_goal`; else `name` itself."""
-    return next((clean for clean in suites if name == clean or name.startswith(f"{clean}_")), name)
+    known = set(suites)
+    return (
+        name if name in known else max((s for s in known if name.startswith(f"{s}_")), key=len, default=name)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from focusvla.data.formats.libero_hdf5 import (
     rotated_180,
     seen_before,
 )
-from focusvla.data.formats.opening import open_dataset
+from focusvla.data.formats.opening import open_source
 from focusvla.data.memory import MemorySource
 from focusvla.errors import DataError
 from focusvla.suites.libero import libero_spec
@@ -80,10 +80,10 @@ def test_demonstrations_are_in_the_order_of_their_numbers(tmp_path: Path):
 def test_a_folder_of_files_or_of_suites_is_one_data_set(file: Path, libero: MemorySource):
     write_libero_hdf5(file.with_name("pull_demo.hdf5"), libero, instruction="pull")
     for path in (file.parent, file.parent.parent):
-        source = open_dataset(path)
+        source = open_source(path)
         instructions = [source.episode(index).instruction for index in range(source.num_episodes)]
         assert instructions == ["pull"] * 3 + ["push"] * 3
-    assert open_dataset(file).num_episodes == 3
+    assert open_source(file).num_episodes == 3
 
 
 def test_an_instruction_loses_its_quotation_marks(libero: MemorySource, tmp_path: Path):
@@ -92,11 +92,11 @@ def test_an_instruction_loses_its_quotation_marks(libero: MemorySource, tmp_path
 
 
 def test_another_spec_than_liberos_is_refused(file: Path):
-    assert open_dataset(file, spec=libero_spec(16)).num_episodes == 3
+    assert open_source(file, spec=libero_spec(16)).num_episodes == 3
     with pytest.raises(
         DataError, match=r"expected the spec that was passed, got gripper: 'absolute' against"
     ):
-        open_dataset(file, spec=replace(libero_spec(16), gripper="absolute"))
+        open_source(file, spec=replace(libero_spec(16), gripper="absolute"))
 
 
 @pytest.mark.parametrize(
@@ -182,12 +182,12 @@ def test_a_truncated_file_is_named_and_left_out_if_asked(file: Path, libero: Mem
     whole = write_libero_hdf5(file.with_name("pull_demo.hdf5"), libero, instruction="pull")
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(DataError, match=r"push_demo\.hdf5: expected a complete HDF5 file, got"):
-        open_dataset(file.parent)
-    source = open_dataset(file.parent, skip_damaged=True)
+        open_source(file.parent)
+    source = open_source(file.parent, skip_damaged=True)
     assert source.num_episodes == 3
     whole.write_bytes(b"")
     with pytest.raises(DataError, match=r"expected at least one episode, left out 2, first: .*pull_demo"):
-        open_dataset(file.parent, skip_damaged=True)
+        open_source(file.parent, skip_damaged=True)
 
 
 def test_numbers_of_a_type_that_cannot_be_read_are_named(file: Path):
@@ -241,11 +241,11 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path):
     with pytest.raises(
         DataError, match=r"other_demo\.hdf5: expected demonstrations data/demo_0, .* got mask"
     ):
-        open_dataset(path)
+        open_source(path)
     with h5py.File(path, "r+") as file:
         file["data"] = 1
     with pytest.raises(DataError, match=r"expected demonstrations data/demo_0, .* got data, mask"):
-        open_dataset(path)
+        open_source(path)
 
 
 def _as_regenerated(file: Path, *, seen: str = "before", moves: bool = True) -> None:
@@ -272,7 +272,7 @@ def test_a_regenerated_file_pairs_each_row_with_itself_and_is_named_by_its_file(
     file = write_libero_hdf5(tmp_path / name, libero)
     own = LiberoHDF5Source(file)
     _as_regenerated(file)
-    source = open_dataset(tmp_path)
+    source = open_source(tmp_path)
     with h5py.File(file) as content:
         rows = [np.asarray(content[f"data/demo_0/{name}"]) for name in ("actions", "obs/ee_states")]
         top = content["data/demo_0/obs/agentview_rgb"][0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from focusvla.data.formats.hub import download
-from focusvla.data.formats.opening import open_dataset, read_spec
+from focusvla.data.formats.opening import open_source, read_spec
 from focusvla.data.memory import MemorySource
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.suites.libero import libero_spec
@@ -19,8 +19,8 @@ from written_datasets import write_rlds
 
 
 def test_a_folder_that_this_package_wrote_needs_no_spec(dataset: Path, spec: Spec):
-    assert open_dataset(dataset).spec == spec
-    assert open_dataset(str(dataset)).num_episodes == 3
+    assert open_source(dataset).spec == spec
+    assert open_source(str(dataset)).num_episodes == 3
 
 
 def test_what_is_not_here_is_looked_for_on_the_hub(
@@ -31,21 +31,21 @@ def test_what_is_not_here_is_looked_for_on_the_hub(
         folder = download("lab/arm", cache=tmp_path / "cache", endpoint=hub.endpoint)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    from_hub = open_dataset("lab/arm")
-    assert from_hub.fingerprint() == open_dataset(folder).fingerprint()
+    from_hub = open_source("lab/arm")
+    assert from_hub.fingerprint() == open_source(folder).fingerprint()
     assert np.stack(list(from_hub.frames(2, "image"))).shape == (2, 16, 16, 3)
     with pytest.raises(DataError, match=r"lab/leg: expected a local path or a data set on the Hub"):
-        open_dataset(Path("lab/leg"))
+        open_source(Path("lab/leg"))
     shutil.copytree(dataset, "lab/arm")
     (tmp_path / "lab/arm/meta/info.json").unlink()
     with pytest.raises(DataError, match="nothing that looks like one"):  # the folder, not the Hub's
-        open_dataset("lab/arm")
+        open_source("lab/arm")
 
 
 def test_the_data_sets_of_a_collection_are_named(dataset: Path, memory: MemorySource, tmp_path: Path):
     write_rlds(tmp_path / "arm_sets" / "1.0.0", memory, name="arm")
     with pytest.raises(DataError, match=rf"Data sets in it: {dataset}, {tmp_path}/arm_sets/1\.0\.0\."):
-        open_dataset(tmp_path)
+        open_source(tmp_path)
 
 
 def test_a_spec_is_a_json_file_or_a_known_name(tmp_path: Path, spec: Spec):
@@ -83,10 +83,10 @@ def test_a_file_that_holds_no_spec_is_refused(tmp_path: Path):
 
 def test_a_place_without_data_set_lists_what_was_looked_for(tmp_path: Path):
     with pytest.raises(DataError, match=r"nowhere: expected a data set, got no such file or folder"):
-        open_dataset(tmp_path / "nowhere")
+        open_source(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(DataError) as caught:
-        open_dataset(tmp_path)
+        open_source(tmp_path)
     for hint in ("meta/info.json", "dataset_info.json", "_demo.hdf5", "episode*.hdf5"):
         assert hint in str(caught.value)
 
@@ -94,5 +94,5 @@ def test_a_place_without_data_set_lists_what_was_looked_for(tmp_path: Path):
 def test_a_data_set_of_others_needs_a_spec(dataset: Path, spec: Spec):
     (dataset / "meta/spec.json").unlink()
     with pytest.raises(DataError, match=r"Pass a spec"):
-        open_dataset(dataset)
-    assert open_dataset(dataset, spec=spec).num_episodes == 3
+        open_source(dataset)
+    assert open_source(dataset, spec=spec).num_episodes == 3

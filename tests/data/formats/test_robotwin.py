@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from focusvla.data.formats.opening import open_dataset
+from focusvla.data.formats.opening import open_source
 from focusvla.data.formats.robotwin import RoboTwinSource
 from focusvla.data.memory import MemorySource
 from focusvla.errors import DataError
@@ -138,13 +138,13 @@ def test_all_tasks_below_a_folder_are_one_data_set_in_the_order_of_their_numbers
     for task in ("lift_pot", "beat_block"):
         lengths = tuple(range(1, 12)) if task == "lift_pot" else (12,)
         write_robotwin(tmp_path / task / "demo", gray_memory(robotwin_spec(16, 24), lengths), older=True)
-    source = open_dataset(tmp_path)
+    source = open_source(tmp_path)
     assert [len(source.episode(index)) for index in range(12)] == [12, *range(1, 12)]
 
 
 def test_another_spec_than_robotwins_is_refused(folder: Path):
     with pytest.raises(DataError, match=r"expected the spec that was passed, got gripper: 'none' against"):
-        open_dataset(folder, spec=replace(robotwin_spec(16, 24), gripper="none"))
+        open_source(folder, spec=replace(robotwin_spec(16, 24), gripper="none"))
 
 
 def _joints(file, values: np.ndarray) -> None:
@@ -204,8 +204,8 @@ def test_a_truncated_file_is_named_and_left_out_if_asked(folder: Path):
     path = _second(folder)
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(DataError, match=rf"{path.name}: expected a complete HDF5 file"):
-        open_dataset(folder)
-    assert open_dataset(folder, skip_damaged=True).num_episodes == 2
+        open_source(folder)
+    assert open_source(folder, skip_damaged=True).num_episodes == 2
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"unseen": ["a"]}', '{"seen": []}', '{"seen": [1]}', "[]"])

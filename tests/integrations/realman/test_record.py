@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from focusvla.data.formats.opening import open_dataset
+from focusvla.data.formats.opening import open_source
 from focusvla_realman.errors import ArmError, SetupError
 from focusvla_realman.record import demonstrate, record
 from focusvla_realman.robot import DualArmRobot
@@ -115,7 +115,7 @@ def test_a_stopped_recording_goes_on_and_becomes_one_data_set(tmp_path: Path, ro
     go_on(2, "stack the cups")
     assert not output.exists()
     go_on(1, "place the block")
-    source = open_dataset(output)
+    source = open_source(output)
     assert source.spec == realman_spec()
     assert [source.episode(index).instruction for index in range(3)] == [
         *["stack the cups"] * 2,

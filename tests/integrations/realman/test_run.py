@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from chunk_server import chunk_server
-from focusvla.data.formats.opening import open_dataset
+from focusvla.data.formats.opening import open_source
 from focusvla.presets import fitted, tiny
 from focusvla.training.trainer import train
 from focusvla_client.websocket import WebsocketPolicy
@@ -106,7 +106,7 @@ def _served(checkpoint: Path) -> Iterator[int]:
 def test_the_whole_way_from_demonstrations_to_a_policy_that_moves_the_robot(tmp_path: Path):
     task = ["--simulated", "--instruction", "stack the cups"]
     main(["record", *task, "--output", str(tmp_path / "cups"), "--episodes", "2"])
-    source = open_dataset(tmp_path / "cups")
+    source = open_source(tmp_path / "cups")
     experiment = fitted(tiny(), source.spec, chunk_length=16)
     training = replace(experiment.training, steps=2, validate_every=2, checkpoint_every=2)
     train(replace(experiment, training=training), source, tmp_path / "run", cache_folder=tmp_path / "cache")

@@ -21,7 +21,7 @@ from focusvla.suites import conventions
 from focusvla_client import Spec
 
 
-def open_dataset(
+def open_source(
     location: str | Path, *, spec: Spec | None = None, skip_damaged: bool = False
 ) -> EpisodeSource:
     """The data set at `location`, whatever its format: a folder, or a name on the Hugging Face Hub, see `hub.download`.
