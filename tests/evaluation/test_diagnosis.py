@@ -223,8 +223,8 @@ def test_a_diagnosis_from_the_command_line_goes_on_where_it_stopped(blind_checkp
 
     output = tmp_path / "results"
     command = [
-        *("diagnose", str(blind_checkpoint), "--output", str(output), "--suites", "aloha", "--tasks", "0"),
-        *("--protocol", "aloha_gym", "--actions-per-inference", "4", "--workers", "1", "--trials"),
+        *("diagnose", str(blind_checkpoint), "--output", str(output), "--suites", "reach", "--tasks", "0"),
+        *("--actions-per-inference", "4", "--workers", "1", "--trials"),
     ]
     for trials, episodes in ((2, 10), (3, 15)):
         with pytest.raises(SystemExit) as stopped:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from focusvla_client import Observation
-from reach.environment import FULL_COMMAND, RADIUS, ReachEnvironment
+from reach.environment import FULL_COMMAND, ReachEnvironment
 
 
 class ReachExpert:
@@ -18,8 +18,7 @@ class ReachExpert:
         """Nothing is remembered."""
 
     def infer(self, observation: Observation) -> np.ndarray:
-        """One action, or none when the hand is well over the disc."""
-        offset = self._environment.offset
-        if np.linalg.norm(offset) < RADIUS / 2:
+        """One action, or none when the hand rests over the disc."""
+        if self._environment.success():
             return np.zeros((0, 2), np.float32)
-        return np.clip(offset / FULL_COMMAND, -1, 1).astype(np.float32)[None]
+        return np.clip(self._environment.offset / FULL_COMMAND, -1, 1).astype(np.float32)[None]
