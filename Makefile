@@ -1,18 +1,21 @@
-# `make quickstart` and `make test` do everything from a fresh clone; `make check` is what CI checks first.
+# `make quickstart` and `make test` do everything from a fresh clone; CI runs `make check` first and `make test-long` last.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 SOURCES = -e packages/focusvla-client -e
 
-.PHONY: quickstart test check docs install format
+.PHONY: quickstart test test-long check docs install format
 
 quickstart: $(VENV)/runtime.installed
 	$(BIN)/focusvla quickstart
 
 test: $(VENV)/dev.installed
-	$(PYTEST) --jaxtyping-packages=focusvla,beartype.beartype -m "not simulator and not slow and not lerobot and not vla_eval"
-	$(PYTEST) -m "(simulator or slow) and not lerobot and not vla_eval"
+	$(PYTEST) --jaxtyping-packages=focusvla,beartype.beartype -m "not simulator and not slow and not long and not lerobot and not vla_eval"
+	$(PYTEST) -m "(simulator or slow) and not long and not lerobot and not vla_eval"
+
+test-long: $(VENV)/dev.installed
+	$(PYTEST) -m "long and not lerobot and not vla_eval"
 
 check: $(VENV)/dev.installed
 	$(BIN)/ruff check .

@@ -261,6 +261,7 @@ cluster.shutdown()
 """
 
 
+@pytest.mark.long
 def test_a_ray_cluster_of_two_nodes_plays_the_same_episodes_also_when_one_process_is_killed(
     blind_checkpoint, undisturbed, tmp_path
 ):

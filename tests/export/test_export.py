@@ -70,7 +70,7 @@ def test_the_description_holds_what_must_be_known_to_ask(exported):
     assert description["tokenizer"]["vocabulary"] == {"bowl": 2, "pick": 3, "the": 4, "up": 5}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_answer_that_differs_is_found(checkpoint, exported):
     policy = load_policy(checkpoint)
     (question, *_) = draw_questions(policy, seed=1)
@@ -92,7 +92,7 @@ def test_of_an_export_that_fails_nothing_is_left(checkpoint, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("preset", [mini, paper_tiny])
 def test_presets_of_other_classes_are_exported(preset, format, tmp_path):
@@ -101,13 +101,13 @@ def test_presets_of_other_classes_are_exported(preset, format, tmp_path):
     assert export_policy(folder, tmp_path / "export", format).difference < TOLERANCE
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_onnx
 def test_onnx_resizes_and_pads_as_the_policy_does(checkpoint, tmp_path):
     assert export_policy(checkpoint, tmp_path / "export", "onnx").difference < TOLERANCE
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_prompts_tokenizer_goes_with_the_policy(tmp_path):
     letters = {character: index for index, character in enumerate(sorted(set(PROMPT)))}
     tokenizer = Tokenizer(models.WordLevel(letters, unk_token="?"))
@@ -146,7 +146,7 @@ def test_an_existing_folder_is_kept(checkpoint, tmp_path, capsys):
     assert (tmp_path / "mine").read_text() == "kept"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_vla_adapter_policy_is_exported_with_its_jpeg_before_the_graph(format, tmp_path):
     run = write_toy_run(tmp_path / "run", "pro")

@@ -71,7 +71,7 @@ def test_the_graph_answers_as_a_policy_with_a_fused_loop_and_taps_on_its_attenti
     np.testing.assert_allclose(answer, question.answer, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "experiment",
     [

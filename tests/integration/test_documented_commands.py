@@ -148,7 +148,7 @@ def test_no_command_is_shown_in_a_form_that_is_not_run(page: Path):
 
 
 @pytest.mark.simulator
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "page", [p for p in pages() if p != QUICKSTART and [*scripts(p)]], ids=lambda page: page.stem
 )
@@ -158,7 +158,7 @@ def test_every_command_of_a_page_runs(page: Path, folder: Path):
 
 
 @pytest.mark.simulator
-@pytest.mark.slow
+@pytest.mark.long
 def test_reports_that_were_written_on_the_way_are_no_stubs(folder: Path):
     assert (folder / "tour/report.html").stat().st_size > 10_000
     assert (folder / "report.html").stat().st_size > 10_000

@@ -71,6 +71,7 @@ def expert_actions(environment):
     return recorder.actions
 
 
+@pytest.mark.long
 def test_a_whole_episode_is_bit_equal_to_the_benchmarks_own_stepping(environment, benchmark, expert_actions):
     from robosuite.utils.transform_utils import quat2axisangle
 

@@ -60,7 +60,7 @@ def test_compiled_layers_have_the_gradients_of_plain_ones_when_recomputed_as_wel
     require_equal(found, expected)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "batch_size", "micro_batch_size", "recomputes"),
     [("paper_tiny", 8, 0, False), ("paper_tiny", 7, 2, True), ("tiny", 8, 2, False)],

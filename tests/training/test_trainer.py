@@ -174,7 +174,7 @@ def test_sigterm_saves_the_running_step_and_says_how_to_go_on(arm_source, tmp_pa
     assert losses(run) == losses(tmp_path / "whole")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "parallelism"), [("tiny", "ddp"), ("paper_tiny", "fsdp2")])
 def test_two_processes_learn_what_one_does_and_one_goes_on_alone(name, parallelism, arm_source, tmp_path):
     """Begun by two and stopped, continued by one: all losses are those of one, up to rounding."""

@@ -5,8 +5,6 @@ The policy head, the action queries and whatever else has no published weights l
 
 import math
 
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from focusvla.config import AdapterConfig
@@ -19,6 +17,10 @@ def add_adapters(model: nn.Module, config: AdapterConfig) -> None:
 
     A is drawn from a normal distribution of deviation 1 / rank, B is zero, so the model's outputs are unchanged.
     """
+    # Which takes a second to load, and most models have no adapters.
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.lora import LoraLayer
+
     linear = [
         f"{part}.{name}"
         for part in ADAPTED_PARTS
@@ -49,6 +51,10 @@ def add_adapters(model: nn.Module, config: AdapterConfig) -> None:
 
 def merge_adapters(model: nn.Module) -> None:
     """Fold the adapters into the weights and remove them: the same outputs without their cost."""
+    if not any("lora_" in name for name, _ in model.named_parameters()):
+        return
+    from peft.tuners.lora import LoraLayer
+
     for name, module in list(model.named_modules()):
         if isinstance(module, LoraLayer):
             module.merge()
