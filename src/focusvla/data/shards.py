@@ -10,7 +10,6 @@ A folder appears under its name only when it is complete.
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +22,9 @@ from safetensors.numpy import load_file, save_file
 from focusvla.data.episodes import require_valid_vectors
 from focusvla.data.feature_statistics import add_to_histogram
 from focusvla.data.storage import publish_folder
-from focusvla.data.video import decode_video, encode_video
+from focusvla.data.video import encode_video
 from focusvla.errors import DataError
-from focusvla_client import Camera, Spec
+from focusvla_client import Spec
 
 _HISTOGRAM_PERIOD = 10
 """Every tenth frame enters the color statistics; neighbors look alike."""
@@ -71,7 +70,7 @@ def write_episode_shard(
     folder: Path,
     spec: Spec,
     *,
-    frames: Mapping[str, Iterable[np.ndarray] | Path],
+    frames: Mapping[str, Iterable[np.ndarray]],
     state: np.ndarray,
     action: np.ndarray,
     instruction: str,
@@ -79,8 +78,8 @@ def write_episode_shard(
 ) -> Shard:
     """Record one episode into `folder`, which exists afterwards completely or not at all.
 
-    `frames` holds one (height, width, 3) uint8 RGB image per step for every camera of the spec, or the path
-    of a video that `encode_video` made. `metadata` is any JSON-ready mapping.
+    `frames` holds one (height, width, 3) uint8 RGB image per step for every camera of the spec. `metadata` is any
+    JSON-ready mapping.
 
     Raises:
         DataError: lengths, widths, cameras or images do not fit the spec, or a number is not finite.
@@ -101,9 +100,8 @@ def write_episode_shard(
         tensors = {"state": np.ascontiguousarray(state), "action": np.ascontiguousarray(action)}
         for camera in spec.cameras:
             histogram = np.zeros((3, 256), np.int64)
-            count = _write_video(
-                partial / f"{camera.name}.mp4", frames[camera.name], camera, spec, len(action), histogram
-            )
+            counted = _counted(frames[camera.name], histogram)
+            count = encode_video(partial / f"{camera.name}.mp4", counted, camera, spec.control_rate_hz)
             if count != len(action):
                 raise DataError(
                     f"{where}, camera {camera.name!r}: expected {len(action)} frames, one per action, "
@@ -119,22 +117,6 @@ def write_episode_shard(
         }
         (partial / "episode.json").write_text(json.dumps(description, indent=2, ensure_ascii=False), "utf-8")
     return Shard(folder, spec, len(action), instruction, dict(metadata or {}))
-
-
-def _write_video(
-    path: Path,
-    frames: Iterable[np.ndarray] | Path,
-    camera: Camera,
-    spec: Spec,
-    length: int,
-    histogram: np.ndarray,
-) -> int:
-    if isinstance(frames, Path):
-        decoded = decode_video(frames, camera, spec.control_rate_hz, 0.0, length)
-        count = sum(1 for _ in _counted(decoded, histogram))
-        shutil.copyfile(frames, path)
-        return count
-    return encode_video(path, _counted(frames, histogram), camera, spec.control_rate_hz)
 
 
 def _counted(frames: Iterable[np.ndarray], histogram: np.ndarray) -> Iterator[np.ndarray]:

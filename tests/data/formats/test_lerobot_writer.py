@@ -170,14 +170,6 @@ def test_metadata_of_the_collector_comes_back(dataset: Path):
     ]
 
 
-def test_a_video_that_exists_already_is_taken_as_it_is(tmp_path: Path, spec: Spec):
-    path = tmp_path / "encoded.mp4"
-    frames = np.full((3, 16, 16, 3), 50, np.uint8)
-    encode_video(path, frames, spec.cameras[0], spec.control_rate_hz)
-    shard = _record(tmp_path / "episodes/a", spec, frames={"image": path, "image2": frames})
-    assert shard.video("image").read_bytes() == path.read_bytes()
-
-
 def test_shards_are_listed_by_name_and_unfinished_ones_are_not(tmp_path: Path, spec: Spec):
     for name in ("b", "a"):
         _record(tmp_path / name, spec)

@@ -73,11 +73,6 @@ class LeRobotSource(FileSource):
         return self._info.get("steps_per_picture", 1)
 
     @property
-    def num_frames(self) -> int:
-        """Control steps of all episodes."""
-        return sum(map(len, self._episodes))
-
-    @property
     def robot_type(self) -> str | None:
         return self._info.get("robot_type")
 

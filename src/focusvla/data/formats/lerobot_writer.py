@@ -48,7 +48,7 @@ class LeRobotWriter:
     def add_episode(
         self,
         *,
-        frames: Mapping[str, Iterable[np.ndarray] | Path],
+        frames: Mapping[str, Iterable[np.ndarray]],
         state: np.ndarray,
         action: np.ndarray,
         instruction: str,
