@@ -13,6 +13,7 @@ import torch
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
+from focusvla.checkpoint import checkpoint_folder
 from focusvla.config import ExperimentConfig
 from focusvla.data.memory import MemorySource
 from focusvla.data.normalization import Statistics
@@ -20,7 +21,7 @@ from focusvla.data.video import encode_video
 from focusvla.evaluation.protocol import protocol
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.model.focusvla import FocusVLA
-from focusvla.policy import FocusVLAPolicy, checkpoint_folder
+from focusvla.policy import FocusVLAPolicy
 from focusvla.presets import tiny
 from focusvla.simulation.libero import libero_spec
 from focusvla.visualization.report import Evaluation, TrainingRun

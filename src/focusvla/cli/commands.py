@@ -110,10 +110,10 @@ def evaluate(
 
 def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
     """Evaluate with a progress bar."""
+    from focusvla.checkpoint import open_checkpoint
     from focusvla.evaluation.evaluate import evaluate as run
     from focusvla.evaluation.parts import choose_parts
     from focusvla.evaluation.policies import checkpoint_source
-    from focusvla.policy import find_checkpoint, read_conventions
 
     succeeded = [0, 0]
 
@@ -128,11 +128,10 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
             if remark:
                 shown.say(remark)
 
-        folder = find_checkpoint(checkpoint)
-        _, statistics = read_conventions(folder)
-        parts = choose_parts(statistics.parts, config.suites, config.statistics)
+        found = open_checkpoint(checkpoint)
+        parts = choose_parts(found.statistics.parts, config.suites, config.statistics)
         device = say_device(config.device)
-        source = checkpoint_source(folder, device, parts, config.inference, config.pictures)
+        source = checkpoint_source(found.folder, device, parts, config.inference, config.pictures)
         return run(source, config, output, on_progress)
 
 
@@ -241,12 +240,12 @@ def report(
         device: Where policies answer again to show where they looked: `auto` (a GPU if there is one), `cpu`, `cuda` or
             another device of torch's.
     """
-    from focusvla.policy import find_checkpoint, read_experiment
+    from focusvla.checkpoint import open_checkpoint
     from focusvla.visualization.report import Evaluation, TrainingRun, write_report
 
     if episodes < 0:
         raise ConfigurationError(f"episodes: expected 0 or more, got {episodes}.")
-    seeing = [path for path in run if read_experiment(find_checkpoint(path)).model.vision.encoder != "none"]
+    seeing = [path for path in run if open_checkpoint(path).experiment.model.vision.encoder != "none"]
     named = [split_name(given, "results") for given in results]
     with bar("focus") as shown:
         page = write_report(

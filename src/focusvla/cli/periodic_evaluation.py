@@ -102,7 +102,7 @@ class Evaluations:
     def begin(self, checkpoint: Path) -> Future[dict[str, Any]] | dict[str, Any]:
         """The success rate of a checkpoint once it is known, if it is its turn; nothing if it cannot be had, which is
         remarked on."""
-        from focusvla.policy import checkpoint_step
+        from focusvla.checkpoint import checkpoint_step
 
         step = checkpoint_step(checkpoint)
         every = self.periodic.evaluate_every
@@ -121,7 +121,9 @@ class Evaluations:
         torch.cuda.empty_cache()
         free = free_memory(self.device) or 0
         will_take = torch.cuda.max_memory_reserved(self.device) - torch.cuda.memory_reserved(self.device)
-        needed = (checkpoint / "model.safetensors").stat().st_size + _GPU_BYTES_BESIDE_WEIGHTS
+        from focusvla.checkpoint import WEIGHTS
+
+        needed = (checkpoint / WEIGHTS).stat().st_size + _GPU_BYTES_BESIDE_WEIGHTS
         if free - will_take >= needed:
             return str(self.device)
         self.on_remark(

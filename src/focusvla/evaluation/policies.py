@@ -78,18 +78,19 @@ class CheckpointPolicy:
         """
         import torch  # here and not above, so that simulating processes never load it
 
-        from focusvla.policy import load_policy, read_conventions, weights_digest
+        from focusvla.checkpoint import open_checkpoint
+        from focusvla.policy import load_policy
 
         if device == "cpu":
             torch.set_num_threads(1)  # the other cores simulate
         self._parts = parts
         names = list(dict.fromkeys(parts.values())) or [None]
         self._policy = load_policy(checkpoint, device, names[0], pictures).prepare(inference)
-        _, statistics = read_conventions(checkpoint)
-        self._by_part = {name: self._policy.with_statistics(statistics.choose(name)) for name in names}
+        found = open_checkpoint(checkpoint)
+        self._by_part = {name: self._policy.with_statistics(found.statistics.choose(name)) for name in names}
         precision = str(self._policy.dtype).removeprefix("torch.")
         self._identity = PolicyIdentity(
-            weights=weights_digest(checkpoint),
+            weights=found.digest,
             precision="" if precision == "float32" else precision,
             pictures=self._policy.experiment.model.pictures,
         )

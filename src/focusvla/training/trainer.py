@@ -18,6 +18,7 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from focusvla.checkpoint import checkpoint_folder, checkpoint_steps
 from focusvla.config import ExperimentConfig
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.loader import BatchLoader
@@ -26,11 +27,10 @@ from focusvla.errors import ConfigurationError, DataError, StoppedError
 from focusvla.model.focusvla import FocusVLA, absolute_errors
 from focusvla.model.language import build_vocabulary
 from focusvla.model.weights import load_pretrained
-from focusvla.policy import checkpoint_folder, checkpoint_steps, read_tokenizer
 from focusvla.training.checkpoint import (
     learning_parameters,
+    restore_model,
     restore_training,
-    restore_weights,
     save_checkpoint,
 )
 from focusvla.training.checkpoint_metrics import CheckpointMetrics, OnCheckpoint
@@ -120,8 +120,7 @@ def train(
     torch.manual_seed(config.seed)
     model = FocusVLA(experiment.model)
     if steps:
-        model.tokenizer = read_tokenizer(folder, model)
-        restore_weights(folder, model)
+        restore_model(folder, model)
     else:
         load_pretrained(model, experiment.weights)
     with engine.explained_errors():
