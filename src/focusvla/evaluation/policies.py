@@ -102,7 +102,7 @@ class CheckpointPolicy:
             cameras=tuple(self._policy.cameras),
             chunk_length=self._policy.experiment.model.chunk_length,
             identity=str(self._identity),
-            attends=self._policy.experiment.model.policy_head.attention != "mlp",
+            attends=self._policy.model.policy_head.attends,
         )
 
     def infer(self, requests: Sequence[Request]) -> list[Float32[np.ndarray, "chunk action"]]:
