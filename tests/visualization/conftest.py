@@ -116,6 +116,7 @@ def save_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
         is_blind: bool = False,
         error: str = "",
         checkpoint: Path = Path("runs/mini"),
+        precision: str = "",
     ) -> Evaluation:
         folder = tmp_path / "results" / name
         folder.mkdir(parents=True)
@@ -135,7 +136,7 @@ def save_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
                 inferences=5,
                 seconds=2.5,
                 protocol=protocol_name,
-                policy=policy,
+                policy=f"{policy}-{precision}" if precision else policy,
                 actions_per_inference=8,
                 error=error if trial == len(outcomes) - 1 else "",
                 versions={"torch": "1.2.3"},
