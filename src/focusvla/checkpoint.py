@@ -34,7 +34,7 @@ from focusvla.config import Augmentation, ExperimentConfig, ModelConfig, Trainin
 from focusvla.data.formats.known_specs import libero_spec
 from focusvla.data.formats.openvla_statistics import read_openvla_statistics
 from focusvla.data.normalization import StatisticsByPart
-from focusvla.data.storage import partial_path, publish_folder, require_free_space, with_usual_mode
+from focusvla.data.storage import partial_path, publish_folder, require_free_space, usual_mode
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
 from focusvla.model.adapters import merge_adapters
 from focusvla.model.focusvla import FocusVLA
@@ -335,7 +335,7 @@ def write_checkpoint(
     require_free_space(folder, size, "a checkpoint")
     with publish_folder(folder) as partial:
         for name, tensors in files.items():
-            with with_usual_mode(partial / name):
+            with usual_mode(partial / name):
                 save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial / name)
         for name, values in {
             _CONFIG: {"format": FORMAT, **asdict(experiment)},

@@ -53,7 +53,7 @@ def publish_folder(final: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def with_usual_mode(path: Path) -> Iterator[None]:
+def usual_mode(path: Path) -> Iterator[None]:
     """What the block writes as `path` can be read by whom the umask lets, as any file that a process creates.
 
     safetensors makes its files readable to their owner alone.

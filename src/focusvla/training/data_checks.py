@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from focusvla.checkpoint import checkpoint_steps, open_checkpoint
+from focusvla.checkpoint import checkpoint_folder, checkpoint_steps, open_checkpoint
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.fingerprint import Fingerprint, fingerprint_of
 from focusvla.data.inspection.number_problems import Problem, find_training_problems
@@ -124,9 +124,10 @@ def statistics_of_run(
         ConfigurationError: it is other data, or it has changed since.
         CheckpointError: what the run says of its data cannot be read.
     """
-    if not checkpoint_steps(run):
+    steps = checkpoint_steps(run)
+    if not steps:
         return data.statistics
-    newest = open_checkpoint(run)
+    newest = open_checkpoint(checkpoint_folder(run, steps[-1]))
     spec, statistics = newest.spec, newest.statistics
     recorded = _read_record(run)
     differing = spec.differences(data.spec)

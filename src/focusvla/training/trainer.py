@@ -22,7 +22,7 @@ from focusvla.checkpoint import checkpoint_folder, checkpoint_steps
 from focusvla.config import ExperimentConfig
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.loader import BatchLoader
-from focusvla.data.storage import explained_storage_errors
+from focusvla.data.storage import explained_storage_errors, usual_mode
 from focusvla.errors import ConfigurationError, DataError, StoppedError
 from focusvla.model.focusvla import FocusVLA, absolute_errors
 from focusvla.model.language import build_vocabulary
@@ -242,7 +242,8 @@ def _save_failed_batch(run: Path, step: int, data: BatchLoader, engine: Engine) 
     tensors |= {"actions": batch.actions, "action_mask": batch.action_mask}
     with explained_storage_errors(path):
         path.parent.mkdir(exist_ok=True)
-        save_file({name: t.cpu().contiguous() for name, t in tensors.items() if t is not None}, path)
+        with usual_mode(path):
+            save_file({name: t.cpu().contiguous() for name, t in tensors.items() if t is not None}, path)
     return path
 
 
