@@ -111,6 +111,8 @@ class EfficientNetLite0Encoder(nn.Module):
     It was trained with TensorFlow's padding, whose odd pixel goes to the right and the bottom; ours has it on
     the left and the top. So images and kernels are turned by half a turn, and the maps are turned back: the
     same numbers without a padded copy of each map.
+
+    Its weights are random until a checkpoint or `folded_published_weights` fills them.
     """
 
     def __init__(self, config: VisionConfig):
