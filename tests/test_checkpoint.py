@@ -85,13 +85,28 @@ def tiny_with(*words):
     return replace(experiment, model=replace(experiment.model, language=language))
 
 
+def test_an_older_format_is_brought_to_this_one_step_by_step(folder, monkeypatch):
+    def with_training(config, **values):
+        return config | {"training": config["training"] | values}
+
+    monkeypatch.setattr("focusvla.checkpoint.FORMAT", 4)
+    upgrades = {
+        2: lambda config: with_training(config, steps=50),
+        3: lambda config: with_training(config, warmup_steps=config["training"]["steps"] // 10),
+    }
+    monkeypatch.setattr("focusvla.checkpoint._UPGRADES", upgrades)
+    change(folder / "config.json", format=2)
+    training = open_checkpoint(folder).experiment.training
+    assert (training.steps, training.warmup_steps) == (50, 5)
+
+
 @pytest.mark.parametrize("stated", [FORMAT + 1, 0, "two"])
 def test_a_format_of_the_future_is_refused_by_its_number(folder, stated):
     change(folder / "config.json", format=stated, fields_of_the_future={})
     with pytest.raises(
         CheckpointError, match=rf"format: expected 1 to {FORMAT}.* got {stated!r}\. Install a newer"
     ):
-        _ = open_checkpoint(folder).experiment
+        open_checkpoint(folder)
 
 
 def test_all_missing_files_are_named_at_once(folder):

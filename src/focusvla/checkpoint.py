@@ -87,8 +87,8 @@ class Checkpoint(ABC):
         """Whether `folder` is one, complete or not."""
 
     @abstractmethod
-    def require_complete(self) -> None:
-        """Raise unless each file is there that a policy is made of, naming all that are missing."""
+    def require_readable(self) -> None:
+        """Raise unless each file is there that a policy is made of, naming all that are missing, in a known format."""
 
     @property
     @abstractmethod
@@ -146,7 +146,7 @@ class SavedCheckpoint(Checkpoint):
         """Whether it has our file of weights."""
         return (folder / WEIGHTS).is_file()
 
-    def require_complete(self) -> None:
+    def require_readable(self) -> None:
         """As of every checkpoint."""
         missing = [name for name in _REQUIRED if not (self.folder / name).is_file()]
         if missing:
@@ -154,6 +154,7 @@ class SavedCheckpoint(Checkpoint):
                 f"{self.folder}: expected a checkpoint, got one without {', '.join(missing)}. It is incomplete: copy "
                 "what is missing, or use another."
             )
+        self._read_config()
 
     @property
     def digest(self) -> str:
@@ -175,9 +176,8 @@ class SavedCheckpoint(Checkpoint):
         return model
 
     def _read_experiment(self) -> ExperimentConfig:
-        values = self._read(_CONFIG)
         try:
-            return config_from_dict(ExperimentConfig, _in_this_format(values))
+            return config_from_dict(ExperimentConfig, self._read_config())
         except (KeyError, TypeError, AttributeError, ConfigurationError) as error:
             raise CheckpointError(
                 f"{self.folder / _CONFIG}: is not a configuration of this version of focusvla ({error})."
@@ -185,6 +185,19 @@ class SavedCheckpoint(Checkpoint):
 
     def _read_conventions(self) -> tuple[Spec, StatisticsByPart]:
         return Spec.from_dict(self._read(_SPEC)), StatisticsByPart.from_dict(self._read(_STATISTICS))
+
+    def _read_config(self) -> dict[str, Any]:
+        """What `config.json` holds, as if it had been written today."""
+        values = self._read(_CONFIG)
+        stated = values.pop("format", 1)
+        if not isinstance(stated, int) or not 1 <= stated <= FORMAT:
+            raise CheckpointError(
+                f"{self.folder / _CONFIG}: format: expected 1 to {FORMAT}, which this version of focusvla reads, got "
+                f"{stated!r}. Install a newer focusvla."
+            )
+        for each in range(stated, FORMAT):
+            values = _UPGRADES[each](values)
+        return values
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.folder / name
@@ -209,7 +222,7 @@ class VLAAdapterCheckpoint(Checkpoint):
         """Whether it has a file that ours never have."""
         return is_vla_adapter_run(folder)
 
-    def require_complete(self) -> None:
+    def require_readable(self) -> None:
         """As of every checkpoint."""
         require_complete_run(self.folder)
 
@@ -256,7 +269,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint in the folder `path`, or the newest of the training run there.
 
     Raises:
-        CheckpointError: there is neither, or files are missing, which are named.
+        CheckpointError: there is neither, files are missing, which are named, or a newer version of focusvla wrote it.
     """
     kind = _kind_of(path)
     if kind is None:
@@ -269,24 +282,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
             )
         path, kind = checkpoint_folder(path, steps[-1]), SavedCheckpoint
     found = kind(path)
-    found.require_complete()
+    found.require_readable()
     return found
 
 
 def _kind_of(folder: Path) -> type[Checkpoint] | None:
     return next((kind for kind in _KINDS if kind.is_in(folder)), None)
-
-
-def _in_this_format(config: Mapping[str, Any]) -> dict[str, Any]:
-    values = dict(config)
-    found = values.pop("format", 1)
-    if not isinstance(found, int) or not 1 <= found <= FORMAT:
-        raise ConfigurationError(
-            f"format: expected 1 to {FORMAT}, which this version reads, got {found!r}. Install a newer focusvla"
-        )
-    for each in range(found, FORMAT):
-        values = _UPGRADES[each](values)
-    return values
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
