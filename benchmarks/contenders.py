@@ -17,7 +17,7 @@ from focusvla.model.prompt import PromptTokenizer
 from focusvla.model.vision_transformer import DinoSiglipEncoder
 from focusvla.policy import FocusVLAPolicy
 from focusvla.presets import fitted, preset
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Camera, Observation, Spec
 
 Act = Callable[[Sequence[Observation]], np.ndarray]

@@ -42,7 +42,7 @@ from focusvla.data.formats.lerobot_writer import LeRobotWriter
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.data.loader import BatchLoader, padded_tokens
 from focusvla.data.samples import build_samples
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 
 EPISODES, STEPS, SIZE, CACHED_SIZE, CHUNK, BATCH, SKIPPED = 40, 150, 256, 224, 8, 64, 2
 STATE_LIMIT = 1.5

@@ -39,8 +39,9 @@ from focusvla.demonstrations.experts import ScriptedExpert
 from focusvla.evaluation.evaluate import evaluate
 from focusvla.evaluation.policies import PolicySource
 from focusvla.evaluation.results import EpisodeResult
-from focusvla.simulation.environment import Start
-from focusvla.simulation.libero import CAMERAS, HOLD_ACTION, LiberoEnvironment, _quietly, libero_task
+from focusvla.simulation.environment import suite_task
+from focusvla.simulation.libero import CAMERAS, HOLD_ACTION, LiberoEnvironment, _quietly, bddl_file
+from focusvla.suites import Start
 from focusvla_client import rollout
 
 TASK, INIT_STATE, IMAGE_SIZE = 2, 1, 256
@@ -155,7 +156,7 @@ def main() -> None:
     repeats = 1 if arguments.quick else 5
     if arguments.vla_eval_python:
         require_versions(arguments.vla_eval_python)
-    task = libero_task("libero_object", TASK)
+    task = suite_task("libero_object", TASK)
     ours = Started(task, IMAGE_SIZE)
     actions = record(ours, INIT_STATE)
     recorded = [record(ours, init_state) for init_state in range(4 if arguments.quick else 12)]
@@ -163,7 +164,7 @@ def main() -> None:
         from libero.libero.envs import OffScreenRenderEnv
 
         reference = OffScreenRenderEnv(
-            bddl_file_name=task.bddl_file, camera_heights=IMAGE_SIZE, camera_widths=IMAGE_SIZE
+            bddl_file_name=bddl_file(task), camera_heights=IMAGE_SIZE, camera_widths=IMAGE_SIZE
         )
         reference.seed(0)
     our_episode(ours, actions)  # warm-up

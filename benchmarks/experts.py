@@ -16,13 +16,11 @@ import time
 from rich.console import Console
 from rich.progress import track
 
-from focusvla.config.suites import suite_config
 from focusvla.demonstrations.scripted import scripted_expert
-from focusvla.evaluation.protocol import protocol
 from focusvla.evaluation.results import SuccessRate
-from focusvla.simulation.environment import Start
-from focusvla.simulation.suites import only_environment, suite_task, suite_tasks
+from focusvla.simulation.environment import only_environment, suite_task, suite_tasks
 from focusvla.simulation.workers import simulate
+from focusvla.suites import Start, protocol, suite_of
 from focusvla_client import rollout
 
 SUITES = ["libero_object", "libero_spatial", "libero_goal", "libero_10"]
@@ -40,7 +38,7 @@ def play(suite: str, task: int, starts: int, rules_name: str) -> tuple[str, int,
         else:
             start, limit = (
                 Start(init_state=None, seed=FIRST_SEED + number),
-                suite_config(suite).demonstration_steps,
+                suite_of(suite).demonstration_steps,
             )
         episode = rollout(
             environment,

@@ -46,7 +46,7 @@ from focusvla.config import ModelConfig, TransformerConfig
 from focusvla.data.memory import random_source
 from focusvla.model.prompt import PROMPT
 from focusvla.presets import paper
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.versions import versions
 from focusvla_client import Observation
 from focusvla_client.websocket import WebsocketPolicy

@@ -20,10 +20,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from focusvla.simulation.environment import Start
+from focusvla.simulation.environment import only_environment
 from focusvla.simulation.libero import LiberoEnvironment, libero_tasks
-from focusvla.simulation.suites import only_environment
 from focusvla.simulation.workers import simulate
+from focusvla.suites import Start
 
 UNMOVED_CM = 0.001
 

@@ -31,7 +31,7 @@ from focusvla.data.memory import MemorySource, random_source
 from focusvla.data.samples import build_samples
 from focusvla.devices import choose_device
 from focusvla.presets import preset
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 
 SIZE, BATCH, STEPS = 224, 64, 100
 NEEDED = BATCH / 0.4

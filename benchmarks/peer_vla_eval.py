@@ -36,11 +36,11 @@ import numpy as np
 from replay import CHUNK, Recorder, Replay
 
 from focusvla.demonstrations.experts import ScriptedExpert
-from focusvla.simulation.environment import Start, Task
+from focusvla.simulation.environment import only_environment
 from focusvla.simulation.libero import CAMERAS, LiberoEnvironment
 from focusvla.simulation.rendering import select_rendering_back_end
-from focusvla.simulation.suites import only_environment
 from focusvla.simulation.workers import simulate
+from focusvla.suites import Start, Task
 from focusvla_client import Observation, Observer, rollout
 
 VLA_EVAL = "0.8.0"

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from focusvla.evaluation.episodes import PolicyTraits, Request
-from focusvla.simulation.libero import CAMERAS, libero_spec
+from focusvla.simulation.libero import CAMERAS
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Observation, Observer
 
 CHUNK = 8

@@ -43,7 +43,7 @@ from websockets.asyncio.client import connect
 from focusvla.data.memory import random_source
 from focusvla.policy import load_policy
 from focusvla.presets import preset
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.trainer import train
 from focusvla.versions import versions
 from focusvla_client import Observation

@@ -38,7 +38,7 @@ from focusvla.data.samples import build_samples
 from focusvla.model.accounting import count_parts
 from focusvla.model.focusvla import FocusVLA
 from focusvla.presets import fitted, preset
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.checkpoint import learning_parameters
 from focusvla.training.engine import Engine
 from focusvla.training.memory import GB, fit_memory, plan_memory

@@ -37,9 +37,9 @@ from focusvla.evaluation.episode_files import episode_file, read_trajectory
 from focusvla.evaluation.episodes import PlannedEpisode
 from focusvla.evaluation.evaluate import evaluate
 from focusvla.evaluation.policies import checkpoint_source
-from focusvla.evaluation.protocol import protocol
-from focusvla.simulation.libero import libero_task
+from focusvla.simulation.environment import suite_task
 from focusvla.simulation.rendering import select_rendering_back_end
+from focusvla.suites import protocol
 
 RULES = protocol("libero_vla_eval")
 TASKS = ("libero_object:2", "libero_goal:0", "libero_spatial:4", "libero_10:3")
@@ -89,7 +89,7 @@ def play_in_vla_eval(checkpoint: Path, suite: str, task: int, trials: int, max_s
                     {
                         "benchmark": "vla_eval.benchmarks.libero.benchmark:LIBEROBenchmark",
                         "mode": "sync",
-                        "tasks": [libero_task(suite, task).instruction],
+                        "tasks": [suite_task(suite, task).instruction],
                         "episodes_per_task": trials,
                         "max_steps": max_steps,
                         "params": {"suite": suite, "env_seed": RULES.environment_seed},  # else the server's

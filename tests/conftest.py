@@ -7,12 +7,16 @@ from pathlib import Path
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # before torch is imported; two threads wait for each other far longer
-
 import pytest
 
 from focusvla.data.memory import MemorySource, random_source
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from recorded_demonstrations import record_once
+
+REACH = str(
+    Path(__file__).parent / "reach"
+)  # the small world that a package brings, for processes of their own
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (REACH, os.environ.get("PYTHONPATH"))))
 
 
 @pytest.fixture(scope="session")

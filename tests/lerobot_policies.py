@@ -20,7 +20,7 @@ from focusvla.config import ExperimentConfig
 from focusvla.data.normalization import Quantiles, Statistics, StatisticsByPart
 from focusvla.model.focusvla import FocusVLA
 from focusvla.model.prompt import PromptTokenizer
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Observation
 from written_datasets import gray_memory, store_images_in_tables, write_lerobot
 

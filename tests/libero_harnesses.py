@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from focusvla.evaluation.episodes import EpisodePlayer, PlannedEpisode, PlayedEpisode, PolicyTraits, Setting
-from focusvla.evaluation.protocol import Protocol
-from focusvla.simulation.environment import Start
-from focusvla.simulation.libero import CAMERAS, libero_spec
-from focusvla.simulation.suites import only_environment
+from focusvla.simulation.environment import only_environment
+from focusvla.simulation.libero import CAMERAS
+from focusvla.suites import Protocol, Start
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Observer, rollout
 
 TASKS = [("libero_goal", 0), ("libero_spatial", 4), ("libero_10", 3), ("libero_object", 0)]

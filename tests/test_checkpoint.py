@@ -27,7 +27,7 @@ from focusvla.model.vision import WEIGHTS_PACKAGE
 from focusvla.model.weights import load_pretrained
 from focusvla.policy import FocusVLAPolicy, load_policy
 from focusvla.presets import mini, tiny
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Observation
 from untrained_checkpoints import write_checkpoint as write_untrained
 

@@ -14,7 +14,7 @@ from focusvla.data.memory import random_source
 from focusvla.errors import CheckpointError, ConfigurationError
 from focusvla.policy import load_policy
 from focusvla.presets import tiny
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.trainer import train
 from focusvla_client import Observation
 

@@ -18,8 +18,8 @@ from focusvla.presets import (
     preset,
     with_policy_head,
 )
-from focusvla.simulation.aloha import aloha_spec
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.aloha import aloha_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.types import ModelInputs
 
 LIKE_PAPER = sorted(name for name in PRESETS if name.startswith(("paper", "baseline")))

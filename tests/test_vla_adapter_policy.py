@@ -15,7 +15,7 @@ from focusvla.config import GivenPictures, InferenceConfig
 from focusvla.errors import CheckpointError, ConfigurationError
 from focusvla.model.prompt import PROMPT
 from focusvla.policy import load_policy
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Observation
 from vla_adapter_reference import Reference, command, seen
 from vla_adapter_runs import LETTERS, STATISTICS, write_toy_run

@@ -291,10 +291,11 @@ def write_pushed_demonstrations(folder: Path) -> Path:
     dressing in its basket, then far from it."""
     import h5py
 
-    from focusvla.simulation.environment import Start
-    from focusvla.simulation.libero import LiberoEnvironment, libero_task
+    from focusvla.simulation.environment import suite_task
+    from focusvla.simulation.libero import LiberoEnvironment
+    from focusvla.suites import Start
 
-    task = libero_task("libero_object", 2)
+    task = suite_task("libero_object", 2)
     environment, states = LiberoEnvironment(task, 64), []
     environment.reset(Start(init_state=0))
     scene = environment.scene

@@ -197,7 +197,10 @@ def _image(observation: Observation, camera: Camera) -> UInt8[np.ndarray, "heigh
 
 
 def load_policy(
-    path: Path, device: str = "auto", statistics: str | None = None, pictures: GivenPictures = AS_STORED
+    path: str | Path,
+    device: str = "auto",
+    statistics: str | None = None,
+    pictures: GivenPictures = AS_STORED,
 ) -> FocusVLAPolicy:
     """Load a checkpoint, the newest one of a training run, or a run folder of VLA-Adapter's, onto the device of that
     name. Strict: every key must match; adapters are merged. After training on a mixture, `statistics` names the part
@@ -208,7 +211,7 @@ def load_policy(
             there are several, or a picture step is given that the checkpoint has otherwise.
         CheckpointError: a file is missing or damaged, or keys are missing or unexpected, which are listed.
     """
-    place, checkpoint = choose_device(device), open_checkpoint(path)
+    place, checkpoint = choose_device(device), open_checkpoint(Path(path))
     experiment = _with_given_pictures(checkpoint, pictures)
     spec, chosen = checkpoint.spec, checkpoint.statistics.choose(statistics)
     model = checkpoint.load_model(experiment.model)

@@ -15,7 +15,7 @@ from focusvla.cli.data_tables import sparkline
 from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.data.formats.lerobot_writer import LeRobotWriter
 from focusvla.presets import fitted, preset
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.trainer import train
 
 FINGERS = slice(6, 8)

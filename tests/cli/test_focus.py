@@ -12,7 +12,7 @@ from PIL import Image
 from focusvla.cli import main
 from focusvla.data.memory import random_source
 from focusvla.presets import tiny, with_policy_head
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.trainer import train
 from written_datasets import write_lerobot
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from focusvla.data.formats.known_specs import libero_spec
 from focusvla.data.memory import MemorySource
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Spec
 from focusvla_client.bimanual import robotwin_spec
 from written_datasets import (

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from focusvla.data.episodes import EpisodeSource
-from focusvla.data.formats.known_specs import libero_spec
 from focusvla.data.formats.opening import open_source
 from focusvla.data.memory import MemorySource
 from focusvla.data.mixture import MixturePart, MixtureSource
 from focusvla.errors import DataError
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Camera
 from focusvla_client.bimanual import robotwin_spec
 from written_datasets import (

@@ -23,7 +23,7 @@ from focusvla.data.mixture import MixturePart, MixtureSource
 from focusvla.data.pictures import prepare_pictures
 from focusvla.data.samples import build_samples
 from focusvla.errors import DataError, StorageError
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 
 
 class _CountingSource(MixtureSource):

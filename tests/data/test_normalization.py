@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from focusvla.data.formats.known_specs import libero_spec
 from focusvla.data.memory import MemorySource
 from focusvla.data.normalization import (
     Normalizer,
@@ -20,6 +19,7 @@ from focusvla.data.normalization import (
     untouched_dimensions,
 )
 from focusvla.errors import ConfigurationError, DataError
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Spec
 
 # A wide, a narrow and a constant dimension, and a gripper that is normalized already.

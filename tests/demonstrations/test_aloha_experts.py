@@ -9,8 +9,9 @@ from focusvla.demonstrations.aloha_experts import AlohaExpert
 from focusvla.demonstrations.aloha_skills import hand_rotation
 from focusvla.demonstrations.arms import Arm, Pose
 from focusvla.demonstrations.noise import NoisyEnvironment
-from focusvla.simulation.aloha import AlohaEnvironment, aloha_task
-from focusvla.simulation.environment import Start
+from focusvla.simulation.aloha import AlohaEnvironment
+from focusvla.simulation.environment import suite_task
+from focusvla.suites import Start
 from focusvla_client import Observer, rollout
 
 pytestmark = pytest.mark.simulator
@@ -22,12 +23,12 @@ JOINTS = np.arange(14) % 7 != 6
 
 @pytest.fixture(scope="module")
 def transfer():
-    return AlohaEnvironment(aloha_task(0), 64)
+    return AlohaEnvironment(suite_task("aloha", 0), 64)
 
 
 @pytest.fixture(scope="module")
 def insertion():
-    return AlohaEnvironment(aloha_task(1), 64)
+    return AlohaEnvironment(suite_task("aloha", 1), 64)
 
 
 class Recorder(Observer):

@@ -11,15 +11,16 @@ pytestmark = [pytest.mark.simulator, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def on_the_stove():
     """Spatial task 7: the bowl stands on the stove, which each reset places anew."""
-    from focusvla.simulation.libero import LiberoEnvironment, libero_task
+    from focusvla.simulation.environment import suite_task
+    from focusvla.simulation.libero import LiberoEnvironment
 
-    environment = LiberoEnvironment(libero_task("libero_spatial", 7), 64, mesh_cell_meters=0.008)
+    environment = LiberoEnvironment(suite_task("libero_spatial", 7), 64, mesh_cell_meters=0.008)
     yield environment
     environment.close()
 
 
 def test_what_stands_on_a_fixture_is_placed_on_it_at_every_reset(on_the_stove):
-    from focusvla.simulation.environment import Start
+    from focusvla.suites import Start
 
     scene, offsets, places = on_the_stove.scene, [], []
     for seed in range(3):
@@ -32,7 +33,7 @@ def test_what_stands_on_a_fixture_is_placed_on_it_at_every_reset(on_the_stove):
 
 def test_the_expert_pinches_the_bowls_rim_and_sets_it_on_the_plate(on_the_stove):
     from focusvla.demonstrations.experts import ScriptedExpert
-    from focusvla.simulation.environment import Start
+    from focusvla.suites import Start
 
     for seed in range(3):
         played = rollout(
@@ -62,8 +63,8 @@ def test_the_expert_pinches_the_bowls_rim_and_sets_it_on_the_plate(on_the_stove)
 )
 def test_the_expert_makes_each_kind_of_goal_true(suite, task, seed):
     from focusvla.demonstrations.scripted import scripted_expert
-    from focusvla.simulation.environment import Start
-    from focusvla.simulation.suites import only_environment
+    from focusvla.simulation.environment import only_environment
+    from focusvla.suites import Start
 
     environment = only_environment(suite, task, 64, mesh_cell_meters=0.008)
     played = rollout(
@@ -80,9 +81,9 @@ def test_the_expert_makes_each_kind_of_goal_true(suite, task, seed):
 
 def test_the_wine_bottle_stays_on_its_rack():
     from focusvla.demonstrations.scripted import scripted_expert
-    from focusvla.simulation.environment import Start
+    from focusvla.simulation.environment import only_environment
     from focusvla.simulation.libero import HOLD_ACTION
-    from focusvla.simulation.suites import only_environment
+    from focusvla.suites import Start
 
     environment = only_environment("libero_goal", 9, 64, mesh_cell_meters=0.008)
     played = rollout(
@@ -112,9 +113,9 @@ def test_variants_of_a_scripted_suite_are_scripted_and_other_suites_are_not():
 def test_a_blocked_hand_gives_up_its_move_before_the_step_limit():
     """The goal lies under the table, so the hand stands on it."""
     from focusvla.demonstrations.motions import OPEN, move_to
-    from focusvla.simulation.environment import Start
+    from focusvla.simulation.environment import only_environment
     from focusvla.simulation.libero import LiberoEnvironment
-    from focusvla.simulation.suites import only_environment
+    from focusvla.suites import Start
 
     environment = only_environment("libero_goal", 9, 64, mesh_cell_meters=0.008)
     assert isinstance(environment, LiberoEnvironment)
@@ -129,9 +130,9 @@ def test_a_blocked_hand_gives_up_its_move_before_the_step_limit():
 
 
 def test_what_stands_on_a_fixture_is_displaced_on_it():
-    from focusvla.simulation.environment import Start
+    from focusvla.simulation.environment import only_environment
     from focusvla.simulation.libero import LiberoEnvironment
-    from focusvla.simulation.suites import only_environment
+    from focusvla.suites import Start
 
     environment = only_environment("libero_spatial", 5, 64, mesh_cell_meters=0.008)  # the bowl on the ramekin
     assert isinstance(environment, LiberoEnvironment)
@@ -147,9 +148,9 @@ def test_what_stands_on_a_fixture_is_displaced_on_it():
 
 
 def test_a_task_about_no_movable_object_has_nothing_to_displace():
-    from focusvla.simulation.environment import Start
+    from focusvla.simulation.environment import only_environment
     from focusvla.simulation.libero import LiberoEnvironment
-    from focusvla.simulation.suites import only_environment
+    from focusvla.suites import Start
 
     environment = only_environment("libero_goal", 7, 64, mesh_cell_meters=0.008)
     assert isinstance(environment, LiberoEnvironment)
@@ -160,8 +161,8 @@ def test_a_task_about_no_movable_object_has_nothing_to_displace():
 @pytest.mark.parametrize(("suite", "task"), [("libero_object", 2), ("libero_spatial", 7)])
 def test_simplified_pictures_differ_from_the_benchmarks_by_little_everywhere(suite, task):
     """Fixtures stand where they stand, and no marker of the simulator's own shows in one and not in the other."""
-    from focusvla.simulation.environment import Start
-    from focusvla.simulation.suites import only_environment
+    from focusvla.simulation.environment import only_environment
+    from focusvla.suites import Start
 
     pictures = []
     for cell in (0.0, 0.004):

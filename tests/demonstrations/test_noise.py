@@ -5,9 +5,11 @@ import pytest
 
 pytest.importorskip("scipy", reason="needs the extra `libero`")
 
+from reach.suite import reach_spec
+
 from focusvla.demonstrations.noise import NoisyEnvironment
-from focusvla.simulation.aloha import aloha_spec
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.aloha import aloha_spec
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Observation, Spec
 
 
@@ -49,6 +51,17 @@ def test_noise_has_the_asked_for_size_half_of_it_in_rotation_and_is_correlated_i
     assert np.std(noise[:, :3]) == pytest.approx(0.2, abs=0.03)
     assert np.std(noise[:, 3:]) == pytest.approx(0.1, abs=0.02)
     assert np.corrcoef(noise[:-1, 0], noise[1:, 0])[0, 1] > 0.5
+
+
+def test_a_point_without_gripper_is_disturbed_and_pushed_along_each_of_its_axes():
+    point = Arm(reach_spec(32))
+    noisy = NoisyEnvironment(point, 0.2, True, np.random.default_rng(0))
+    for _ in range(400):
+        noisy.apply(np.array([0.1, -0.1], np.float32))
+    off = np.abs(np.stack(point.applied) - [0.1, -0.1])
+    assert off.shape == (400, 2)
+    assert (off.max(0) > 0.8).all()
+    assert np.median(off) < 0.3
 
 
 def test_the_gripper_obeys_and_commands_stay_in_range():

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from focusvla.data.formats.known_specs import aloha_spec, libero_spec
 from focusvla.demonstrations.recording import holds_a_switch
+from focusvla.suites.aloha import aloha_spec
+from focusvla.suites.libero import libero_spec
 
 
 def test_a_gripper_that_obeys_the_sign_may_not_be_told_0():

@@ -13,8 +13,9 @@ from focusvla.data.formats.opening import open_source
 from focusvla.demonstrations.experts import ScriptedExpert
 from focusvla.demonstrations.regenerate import regenerate_demonstrations
 from focusvla.errors import ConfigurationError, DataError, StorageError
-from focusvla.simulation.environment import Start
-from focusvla.simulation.libero import LiberoEnvironment, libero_task
+from focusvla.simulation.environment import suite_task
+from focusvla.simulation.libero import LiberoEnvironment
+from focusvla.suites import Start
 from focusvla_client import Observer, rollout
 
 h5py = pytest.importorskip("h5py", reason="needs the extra `hdf5`")
@@ -53,7 +54,7 @@ def _with_pauses(actions: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def solved() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First simulator state and actions of an expert's success, and what the arm showed first."""
-    environment, notes = LiberoEnvironment(libero_task("libero_object", 2), 64), _Notes()
+    environment, notes = LiberoEnvironment(suite_task("libero_object", 2), 64), _Notes()
     result = rollout(
         environment,
         ScriptedExpert(environment),
@@ -168,7 +169,7 @@ def test_what_cannot_be_regenerated_is_named(folder: Path, tmp_path: Path):
 
 
 def test_an_episode_from_a_state_is_that_of_the_init_state_it_was_taken_from():
-    environment = LiberoEnvironment(libero_task("libero_object", 2), 64)
+    environment = LiberoEnvironment(suite_task("libero_object", 2), 64)
     environment.reset(Start(init_state=3, settle_steps=0))
     data = environment.scene.data
     state = np.concatenate([[data.time], data.qpos, data.qvel])

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reach.suite import reach_spec
 
 from focusvla.config import ExperimentConfig
 from focusvla.data.memory import MemorySource, random_source
 from focusvla.data.mixture import MixturePart, MixtureSource
 from focusvla.presets import fitted, preset
-from focusvla.simulation.aloha import aloha_spec
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.trainer import train
 
 
@@ -28,9 +28,9 @@ def _blind(experiment: ExperimentConfig) -> ExperimentConfig:
 
 @pytest.fixture(scope="session")
 def blind_checkpoint(tmp_path_factory) -> Path:
-    """A `tiny` policy for two arms."""
+    """A `tiny` policy for the small world of `tests/reach`."""
     folder = tmp_path_factory.mktemp("blind")
-    source = random_source(aloha_spec(32), (12, 12))
+    source = random_source(reach_spec(32), (12, 12))
     experiment = _blind(fitted(preset("tiny"), source.spec))
     return train(experiment, source, folder / "run", cache_folder=folder / "cache")
 

@@ -6,9 +6,9 @@ from focusvla.data.memory import random_source
 from focusvla.data.mixture import MixturePart, MixtureSource
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.data_suites import tasks_of_data
-from focusvla.simulation.aloha import aloha_spec
-from focusvla.simulation.libero import libero_spec
-from focusvla.simulation.suites import suite_task
+from focusvla.simulation.environment import suite_task
+from focusvla.suites.aloha import aloha_spec
+from focusvla.suites.libero import libero_spec
 
 pytestmark = pytest.mark.simulator
 

@@ -16,12 +16,12 @@ from focusvla.evaluation.agenda import axis_of, plan_episodes
 from focusvla.evaluation.diagnosis import ActionErrors, Diagnosis, measure_action_errors, samples_of_others
 from focusvla.evaluation.episodes import PlannedEpisode, Request
 from focusvla.evaluation.policies import SILENCED, CheckpointPolicy
-from focusvla.evaluation.protocol import protocol
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.model.taps import without_stream
 from focusvla.policy import load_policy
 from focusvla.presets import tiny, with_policy_head
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites import protocol
+from focusvla.suites.libero import libero_spec
 from focusvla.training.metrics import read_metrics
 from focusvla.training.trainer import train
 from focusvla_client import Observation, SpecMismatchError
@@ -223,8 +223,8 @@ def test_a_diagnosis_from_the_command_line_goes_on_where_it_stopped(blind_checkp
 
     output = tmp_path / "results"
     command = [
-        *("diagnose", str(blind_checkpoint), "--output", str(output), "--suites", "aloha", "--tasks", "0"),
-        *("--protocol", "aloha_gym", "--actions-per-inference", "4", "--workers", "1", "--trials"),
+        *("diagnose", str(blind_checkpoint), "--output", str(output), "--suites", "reach", "--tasks", "0"),
+        *("--actions-per-inference", "4", "--workers", "1", "--trials"),
     ]
     for trials, episodes in ((2, 10), (3, 15)):
         with pytest.raises(SystemExit) as stopped:

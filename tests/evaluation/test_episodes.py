@@ -13,10 +13,11 @@ from focusvla.evaluation.episodes import (
     Request,
     Setting,
 )
-from focusvla.evaluation.protocol import protocol
 from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND
-from focusvla.simulation.aloha import CAMERAS, aloha_spec, aloha_tasks
-from focusvla.simulation.libero import libero_spec
+from focusvla.simulation.aloha import CAMERAS, AlohaEnvironment
+from focusvla.suites import protocol
+from focusvla.suites.aloha import aloha_spec
+from focusvla.suites.libero import libero_spec
 from focusvla_client import SpecMismatchError
 
 pytestmark = pytest.mark.simulator
@@ -38,7 +39,7 @@ def ask(player: EpisodePlayer, condition: str, stand_in=None) -> Request:
 
 def test_a_language_blind_policy_reads_another_tasks_instruction_and_sees_its_own_pictures(player):
     clean, blind = ask(player, ""), ask(player, LANGUAGE_BLIND)
-    transfer, insertion = (task.instruction for task in aloha_tasks())
+    transfer, insertion = (task.instruction for task in AlohaEnvironment.tasks("aloha"))
     assert (clean.observation.instruction, blind.observation.instruction) == (transfer, insertion)
     np.testing.assert_array_equal(blind.observation.images["top"], clean.observation.images["top"])
 

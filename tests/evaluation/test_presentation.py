@@ -7,8 +7,8 @@ from PIL import Image
 
 from focusvla.data.transforms import resize_picture
 from focusvla.evaluation.presentation import PresentedEnvironment
-from focusvla.evaluation.protocol import protocol
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites import protocol
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Observation
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from focusvla.errors import ConfigurationError
-from focusvla.evaluation.published import BY_SUITE, BY_TASK, EXPERT, METHODS, SUITES, TABLE_1
 from focusvla.evaluation.results import EpisodeResult, SuccessRate
 from focusvla.evaluation.robotwin import table_of_robotwin
 from focusvla.evaluation.tables import (
@@ -19,6 +18,7 @@ from focusvla.evaluation.tables import (
     table_of_robustness,
 )
 from focusvla.presets import PRESETS
+from focusvla.suites.libero_published import EXPERT_SOLVES, PAPER
 
 RESULT = EpisodeResult(
     suite="libero_object",
@@ -121,12 +121,12 @@ def test_the_other_rows_of_table_1_can_be_added_of_the_same_kind():
 def test_table_1_prints_the_means_of_its_rows_but_for_one():
     differing = {
         (kind, method): round(sum(row.percent) / 4, 3)
-        for kind, methods in TABLE_1.items()
+        for kind, methods in PAPER.by_method.items()
         for method, row in methods.items()
         if abs(sum(row.percent) / 4 - row.average) > 0.0501
     }
     assert differing == {("single-weight", "FocusVLA"): 96.75}
-    assert set(METHODS) <= set(PRESETS)
+    assert set(PAPER.methods) <= set(PRESETS)
 
 
 def test_robotwins_results_stand_beside_table_5():
@@ -199,14 +199,14 @@ def test_latex_and_csv_hold_the_same_numbers():
 
 
 def test_published_rows_are_presets_and_their_means_are_those_of_the_paper():
-    assert set(BY_SUITE) <= set(PRESETS)
-    rows = table_by_suite(dict.fromkeys(BY_SUITE, FOUR)).rows
+    assert set(PAPER.by_preset) <= set(PRESETS)
+    rows = table_by_suite(dict.fromkeys(PAPER.by_preset, FOUR)).rows
     assert [cells[-1].paper_percent for cells in rows.values()] == [
         93.6, 97.0, 96.3, 98.0, 97.8, 97.3, 97.1, 98.2, 98.4, 96.8, 98.7,
     ]  # fmt: skip
-    for suite, row in BY_TASK.items():
+    for suite, row in PAPER.by_task["FocusVLA"].items():
         index = ["libero_spatial", "libero_object", "libero_goal", "libero_10"].index(suite)
-        assert sum(row) / 10 == pytest.approx(BY_SUITE["paper"][index], abs=0.06)
+        assert sum(row) / 10 == pytest.approx(PAPER.by_preset["paper"][index], abs=0.06)
 
 
 @pytest.mark.parametrize(
@@ -266,8 +266,8 @@ def test_controls_are_left_out_of_the_tables_of_success():
 
 
 def test_the_experts_success_on_widened_starts_is_known_for_every_task():
-    wide = EXPERT["libero_wide"]
-    assert set(wide) == set(SUITES)
+    wide = EXPERT_SOLVES["libero_wide"]
+    assert set(wide) == set(PAPER.titles)
     assert all(
         len(tasks) == 10 and 0 < solved <= starts for tasks in wide.values() for solved, starts in tasks
     )

@@ -18,7 +18,7 @@ from focusvla.export.onnx import require_onnx, save_onnx
 from focusvla.model.prompt import PROMPT
 from focusvla.policy import load_policy
 from focusvla.presets import mini, paper_tiny, tiny
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from untrained_checkpoints import write_checkpoint
 from vla_adapter_runs import write_toy_run
 

@@ -14,7 +14,7 @@ from focusvla.export.check import draw_questions
 from focusvla.export.graph import NormalizationConstants, PolicyGraph, export_program
 from focusvla.policy import FocusVLAPolicy, load_policy
 from focusvla.presets import fitted, paper_tiny, tiny, with_policy_head
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Camera, Observation
 from untrained_checkpoints import write_checkpoint
 from vla_adapter_runs import write_toy_run

@@ -16,7 +16,7 @@ from focusvla.model.focusvla import FocusVLA
 from focusvla.model.inference import CapturedGraph, InferenceModel
 from focusvla.model.side_stream import SideStream
 from focusvla.presets import paper_tiny
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.engine import Engine
 from focusvla.training.memory import WORKSPACES, _example, plan_memory
 from focusvla.training.metrics import read_metrics

@@ -1,7 +1,8 @@
 """Every command that the site shows is typed, and does its work.
 
-Blocks titled "runs in CI" run as they stand. The other commands stand for hours of work: each is made small. The
-quickstart runs first; what it leaves is all that the other pages need, each of which runs from its top to its end.
+Blocks titled "runs in CI" run as they stand. The others stand for hours of work: each is made small, and where it
+plays in LIBERO it plays in the small world of `tests/reach` instead. The quickstart runs first; what it leaves is all
+that the other pages need, each of which runs from its top to its end.
 Scripts in benchmarks/ and integrations/ have tests of their own.
 """
 
@@ -18,7 +19,7 @@ import pytest
 from PIL import Image
 
 from focusvla.data.memory import random_source
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla_client.bimanual import robotwin_spec
 from written_datasets import gray_memory, write_lerobot, write_pushed_demonstrations, write_robotwin
 
@@ -34,13 +35,20 @@ SHOWN = re.compile(
 # What follows the command; of a flag given twice the last counts.
 SMALLER = {
     "compare": "--steps 2 --checkpoint-every 2 --evaluate-every 2 --evaluation.tasks 2 --evaluation.trials 1",
-    "demonstrate": "--tasks 2 3 --episodes-per-task 2 --image-size 64 --mesh-cell-meters 0.008 --steps-per-picture 4",
+    "demonstrate": "--tasks 2 3 --episodes-per-task 2 --image-size 64 --steps-per-picture 4",
     "diagnose": "--tasks 2 --trials 2",
     "evaluate": "--tasks 2 --trials 1",
     "merge": "--output results/merged",
     "regenerate": "--output data/regenerated --image-size 64 --mesh-cell-meters 0.008",
     "serve": "--port 8139",
     "train": "--steps 2",
+}
+# Flags without which a command means LIBERO-Object, and what stands for LIBERO's suites and protocols.
+OTHERWISE_LIBERO = {"demonstrate": "--suite", "diagnose": "--suites", "evaluate": "--suites"}
+IN_SMALL_WORLD = {
+    r"libero_(openvla|object)\b": "reach",
+    r"libero_(goal|spatial|10|wide)\b": r"reach_\1",
+    r"libero_(openpi|lerobot|vla_eval)\b": "reach_resized",
 }
 BOTH_HOSTS = r"for host in 1 2; do \1 --nproc-per-node 1\2 localhost:29517\3 & done; wait -n; wait -n"
 ALL_SHARDS = r"for part in {0..3}; do \g<1>$part --shard $part \2 --tasks {0..3}\3; done"
@@ -78,6 +86,10 @@ def made_small(command: str) -> str:
     name = line.partition("focusvla ")[2].partition(" ")[0]
     if name in SMALLER and "--help" not in line:
         line = f"{line} {SMALLER[name]}"
+    if name in OTHERWISE_LIBERO and OTHERWISE_LIBERO[name] not in line:
+        line = f"{line} {OTHERWISE_LIBERO[name]} reach"
+    for pattern, replacement in IN_SMALL_WORLD.items() if name != "regenerate" else ():
+        line = re.sub(pattern, replacement, line)
     for pattern, replacement in REPLACED.items():
         line = re.sub(pattern, replacement, line)
     return line

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from focusvla.evaluation.protocol import protocol
 from focusvla.simulation.rendering import select_rendering_back_end
+from focusvla.suites import protocol
 from libero_harnesses import (
     TASKS,
     TRIALS,

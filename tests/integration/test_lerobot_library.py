@@ -17,7 +17,7 @@ from focusvla.data.formats.lerobot_writer import LeRobotWriter
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.policy import load_policy
 from focusvla.presets import tiny
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.metrics import read_metrics
 from focusvla.training.trainer import train
 from focusvla_client import Camera, Observation, Spec
@@ -91,10 +91,10 @@ def open_with_lerobot(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     from lerobot.datasets.lerobot_dataset import LeRobotDataset  # pyright: ignore[reportMissingImports]
 
-    def open_dataset(**options):
+    def open_source(**options):
         return LeRobotDataset("focusvla/test", root=dataset, video_backend="pyav", **options)
 
-    return open_dataset
+    return open_source
 
 
 def test_lerobot_reads_every_frame_of_our_dataset(open_with_lerobot):

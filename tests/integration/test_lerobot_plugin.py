@@ -19,13 +19,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from focusvla.data.formats.known_specs import aloha_spec
 from focusvla.data.samples import build_samples
 from focusvla.data.transforms import resize
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
 from focusvla.model.focusvla import absolute_errors
 from focusvla.presets import tiny
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.aloha import aloha_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.optimization import learning_rate
 from focusvla.types import ModelInputs
 from focusvla_client import Camera, SpecMismatchError

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from focusvla.data.formats.opening import open_source
-from focusvla.simulation.environment import Start
-from focusvla.simulation.libero import CAMERAS, LiberoEnvironment, _quietly, libero_task
+from focusvla.simulation.environment import suite_task
+from focusvla.simulation.libero import CAMERAS, LiberoEnvironment, _quietly, bddl_file
+from focusvla.suites import Start
 
 h5py = pytest.importorskip("h5py", reason="needs the extra `hdf5`")
 pytestmark = pytest.mark.simulator
@@ -19,7 +20,7 @@ ACTIONS = [np.array([0.6, -0.3, -0.5, 0.1, 0.0, 0.4, gripper]) for gripper in (-
 
 @pytest.fixture(scope="module")
 def environment():
-    built = LiberoEnvironment(libero_task("libero_object", 2), image_size=SIZE)
+    built = LiberoEnvironment(suite_task("libero_object", 2), image_size=SIZE)
     yield built
     built.close()
 
@@ -29,11 +30,13 @@ def recorded(environment: LiberoEnvironment, tmp_path: Path) -> Path:
     """`ACTIONS` from init state 1, written in the order of LIBERO's recorder: step first, then store what is seen."""
     from robosuite.utils.transform_utils import quat2axisangle
 
-    task = libero_task("libero_object", 2)
+    task = suite_task("libero_object", 2)
     with _quietly():
         from libero.libero.envs import OffScreenRenderEnv
 
-        benchmark = OffScreenRenderEnv(bddl_file_name=task.bddl_file, camera_heights=SIZE, camera_widths=SIZE)
+        benchmark = OffScreenRenderEnv(
+            bddl_file_name=bddl_file(task), camera_heights=SIZE, camera_widths=SIZE
+        )
         benchmark.seed(0)
         benchmark.reset()
         benchmark.set_init_state(environment._init_states[1])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from focusvla.evaluation.protocol import protocol
-from focusvla.simulation.libero import CAMERAS, _benchmark, _quietly, axis_angle, libero_task
-from focusvla.simulation.suites import only_environment
+from focusvla.simulation.environment import only_environment, suite_task
+from focusvla.simulation.libero import CAMERAS, _benchmark, _quietly, axis_angle, bddl_file
+from focusvla.suites import protocol
 from libero_harnesses import Episode, fixture_places, play, require_equal, wild_actions
 
 pytestmark = [pytest.mark.simulator, pytest.mark.slow]
@@ -25,7 +25,7 @@ def play_as_openpi(suite: str, task: int, trial: int, actions: np.ndarray, max_s
         from libero.libero.envs.env_wrapper import ControlEnv
 
         environment = ControlEnv(
-            bddl_file_name=libero_task(suite, task).bddl_file,
+            bddl_file_name=bddl_file(suite_task(suite, task)),
             use_camera_obs=False,
             has_offscreen_renderer=False,
         )

@@ -9,7 +9,7 @@ import pytest
 
 from focusvla.checkpoint import checkpoint_steps
 from focusvla.data.memory import random_source
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.metrics import read_metrics
 from written_datasets import write_lerobot
 

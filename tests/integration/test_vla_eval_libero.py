@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from focusvla.evaluation.protocol import protocol
 from focusvla.simulation.rendering import select_rendering_back_end
+from focusvla.suites import protocol
 from libero_harnesses import (
     TASKS,
     TRIALS,

@@ -8,8 +8,8 @@ import pytest
 from focusvla.data.memory import random_source
 from focusvla.policy import FocusVLAPolicy, load_policy
 from focusvla.presets import fitted, tiny
-from focusvla.simulation.aloha import aloha_spec
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.aloha import aloha_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.trainer import train
 from focusvla_client import Spec
 

@@ -25,8 +25,8 @@ from focusvla.data.transforms import resize_picture
 from focusvla.errors import ConfigurationError
 from focusvla.policy import FocusVLAPolicy, load_policy
 from focusvla.presets import fitted, tiny
-from focusvla.simulation.aloha import aloha_spec
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.aloha import aloha_spec
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Observation, SpecMismatchError
 from untrained_checkpoints import write_checkpoint
 

@@ -10,8 +10,10 @@ import pytest
 pytest.importorskip("gym_aloha", reason="needs the extra `aloha`")
 
 from focusvla.errors import ConfigurationError, MissingDependencyError
-from focusvla.simulation.aloha import CAMERAS, AlohaEnvironment, aloha_spec, aloha_task, aloha_tasks
-from focusvla.simulation.environment import Start
+from focusvla.simulation.aloha import CAMERAS, AlohaEnvironment
+from focusvla.simulation.environment import suite_task
+from focusvla.suites import Start
+from focusvla.suites.aloha import aloha_spec
 
 pytestmark = pytest.mark.simulator
 
@@ -20,7 +22,7 @@ HOME = np.array([0.0, -0.96, 1.16, 0.0, -0.3, 0.0, 0.1] * 2, np.float32)
 
 @pytest.fixture(scope="module")
 def environment():
-    built = AlohaEnvironment(aloha_task(0), image_size=64)
+    built = AlohaEnvironment(suite_task("aloha", 0), image_size=64)
     yield built
     built.close()
 
@@ -53,7 +55,7 @@ def expert_actions(environment, seed):
 def test_a_whole_episode_is_bit_equal_to_the_benchmarks_own_stepping_and_pictures(task, name):
     import gymnasium
 
-    environment = AlohaEnvironment(aloha_task(task), image_size=64)
+    environment = AlohaEnvironment(suite_task("aloha", task), image_size=64)
     actions = expert_actions(environment, seed=3)
     benchmark = gymnasium.make(f"gym_aloha/{name}", obs_type="pixels_agent_pos", disable_env_checker=True)
     unwrapped: Any = benchmark.unwrapped
@@ -134,7 +136,7 @@ def test_a_policy_that_does_not_look_costs_no_drawing(environment):
 def test_simplified_meshes_look_nearly_the_same():
     images = []
     for cell in (0.0, 0.004):
-        built = AlohaEnvironment(aloha_task(1), 128, mesh_cell_meters=cell)
+        built = AlohaEnvironment(suite_task("aloha", 1), 128, mesh_cell_meters=cell)
         built.reset(Start(init_state=None, seed=0))
         images.append(built.observe(CAMERAS).images)
         built.close()
@@ -164,7 +166,7 @@ def test_wrong_actions_tasks_and_starts_are_named(environment):
         with pytest.raises(ConfigurationError, match="14 finite numbers"):
             environment.apply(wrong)
     with pytest.raises(ConfigurationError, match=r"task=2: expected 0\.\.1 for suite 'aloha'"):
-        aloha_task(2)
+        suite_task("aloha", 2)
     for start in (
         Start(init_state=0),
         Start(init_state=None, displacement_meters=0.08),
@@ -178,9 +180,9 @@ def test_wrong_actions_tasks_and_starts_are_named(environment):
 
 def test_a_missing_simulator_is_named_with_the_extra_that_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "gym_aloha.env", None)
-    assert [task.name for task in aloha_tasks()] == [
+    assert [task.name for task in AlohaEnvironment.tasks("aloha")] == [
         "transfer_cube",
         "insertion",
     ]  # listing needs no simulator
     with pytest.raises(MissingDependencyError, match=r"pip install 'focusvla\[aloha\]'"):
-        AlohaEnvironment(aloha_task(0))
+        AlohaEnvironment(suite_task("aloha", 0))

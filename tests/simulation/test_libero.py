@@ -8,23 +8,24 @@ import numpy as np
 import pytest
 
 from focusvla.errors import ConfigurationError
-from focusvla.simulation.environment import REGIONS, Start
+from focusvla.simulation.environment import suite_task
 from focusvla.simulation.libero import (
     CAMERAS,
     HOLD_ACTION,
     LiberoEnvironment,
     _quietly,
     axis_angle,
-    libero_task,
+    bddl_file,
     libero_tasks,
 )
+from focusvla.suites import REGIONS, Start
 
 pytestmark = pytest.mark.simulator
 
 
 @pytest.fixture(scope="module")
 def environment():
-    built = LiberoEnvironment(libero_task("libero_object", 2), image_size=64)
+    built = LiberoEnvironment(suite_task("libero_object", 2), image_size=64)
     yield built
     built.close()
 
@@ -32,11 +33,11 @@ def environment():
 @pytest.fixture(scope="module")
 def benchmark():
     """The benchmark's own environment of the same task, pictures included."""
-    task = libero_task("libero_object", 2)
+    task = suite_task("libero_object", 2)
     with _quietly():
         from libero.libero.envs import OffScreenRenderEnv
 
-        built = OffScreenRenderEnv(bddl_file_name=task.bddl_file, camera_heights=64, camera_widths=64)
+        built = OffScreenRenderEnv(bddl_file_name=bddl_file(task), camera_heights=64, camera_widths=64)
         built.seed(0)
     yield built
     with _quietly():
@@ -156,7 +157,7 @@ def test_a_policy_that_does_not_look_costs_no_drawing(environment):
 
 
 def test_simplified_meshes_look_nearly_the_same():
-    task = libero_task("libero_object", 2)
+    task = suite_task("libero_object", 2)
     exact, simple = LiberoEnvironment(task, 64), LiberoEnvironment(task, 64, mesh_cell_meters=0.005)
     images = []
     for built in (exact, simple):
@@ -174,7 +175,7 @@ def test_wrong_actions_tasks_and_states_are_named(environment):
     with pytest.raises(ConfigurationError, match="7 finite numbers"):
         environment.apply(np.full(7, np.nan))
     with pytest.raises(ConfigurationError, match=r"task=12: expected 0\.\.9"):
-        libero_task("libero_object", 12)
+        suite_task("libero_object", 12)
     with pytest.raises(ConfigurationError, match="did you mean 'libero_object'"):
         libero_tasks("libero_objects")
     with pytest.raises(ConfigurationError, match=r"init_state=50: expected 0\.\.49"):
@@ -217,7 +218,7 @@ def test_regions_are_where_the_object_its_target_and_the_gripper_are_seen(enviro
 
 
 def test_of_a_goal_with_fixtures_the_whole_fixture_is_meant():
-    environment = LiberoEnvironment(libero_task("libero_goal", 0), image_size=64)
+    environment = LiberoEnvironment(suite_task("libero_goal", 0), image_size=64)
     scene = environment.scene
     assert scene.goal == [["open", "wooden_cabinet_1_middle_region"]]
     bodies = [scene.model.body(body).name for body in scene.model.geom_bodyid]
@@ -240,8 +241,9 @@ def test_the_files_of_another_libero_do_not_decide_what_is_played(tmp_path):
         f"bddl_files: {tmp_path}\ninit_states: {tmp_path}\nassets: {tmp_path}\n"
     )
     code = (
-        "from focusvla.simulation.libero import libero_task; print(libero_task('libero_object', 2).bddl_file)"
+        "from focusvla.simulation.libero import bddl_file, libero_tasks\n"
+        "print(bddl_file(libero_tasks('libero_object')[2]))"
     )
     environment = {**os.environ, "LIBERO_CONFIG_PATH": str(tmp_path)}
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert said.stdout.strip() == libero_task("libero_object", 2).bddl_file, said.stderr
+    assert said.stdout.strip() == bddl_file(suite_task("libero_object", 2)), said.stderr

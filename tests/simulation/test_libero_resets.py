@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from focusvla.demonstrations.experts import ScriptedExpert
-from focusvla.evaluation.protocol import protocol
-from focusvla.simulation.environment import Start
+from focusvla.simulation.environment import suite_task
 from focusvla.simulation.libero import (
     CAMERAS,
     HOLD_ACTION,
     LiberoEnvironment,
     _benchmark,
     _quietly,
-    libero_task,
+    bddl_file,
 )
 from focusvla.simulation.rendering import select_rendering_back_end
+from focusvla.suites import Start, protocol
 from focusvla_client import Observer, rollout
 
 pytestmark = [pytest.mark.simulator, pytest.mark.slow]
@@ -67,7 +67,7 @@ class PublishedLoop:
             from libero.libero.envs import OffScreenRenderEnv
 
             self.environment = OffScreenRenderEnv(
-                bddl_file_name=libero_task(suite, task).bddl_file, use_camera_obs=False
+                bddl_file_name=bddl_file(suite_task(suite, task)), use_camera_obs=False
             )
             self.environment.seed(0)
         self._init_states = _benchmark(suite).get_task_init_states(task)
@@ -150,7 +150,7 @@ def play_ours(environment: LiberoEnvironment, start: Start, actions: list[np.nda
 @pytest.mark.parametrize(("suite", "task"), LAST_PLACES)
 def test_trial_k_is_that_of_the_published_loop_whatever_was_played_before(suite, task):
     rules = protocol("libero_openvla")
-    ours = LiberoEnvironment(libero_task(suite, task), image_size=64)
+    ours = LiberoEnvironment(suite_task(suite, task), image_size=64)
     actions = {
         trial: [HOLD_ACTION] * 10 + [np.array([0.3, -0.2, -0.5, 0, 0, 0.1, 1.0])] * 5 for trial in (0, 7)
     }

@@ -19,7 +19,7 @@ from focusvla.data.memory import random_source
 from focusvla.data.samples import build_samples
 from focusvla.model.focusvla import FocusVLA
 from focusvla.presets import preset
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.checkpoint import learning_parameters
 from focusvla.training.engine import Engine, full
 from focusvla.training.optimization import action_weights

@@ -10,7 +10,7 @@ from torch._dynamo.utils import counters
 from focusvla.config import ExecutionConfig
 from focusvla.data.memory import random_source
 from focusvla.presets import paper_tiny
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.trainer import train
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from focusvla.config import ExecutionConfig, TrainingConfig
 from focusvla.errors import ConfigurationError
 from focusvla.presets import paper, tiny
-from focusvla.simulation.aloha import aloha_spec
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.aloha import aloha_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.engine import Engine
 from focusvla.training.optimization import WeightAverage, action_weights, build_optimizer, learning_rate
 

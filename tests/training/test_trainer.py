@@ -25,7 +25,7 @@ from focusvla.data.mixture import MixturePart, MixtureSource
 from focusvla.errors import CheckpointError, ConfigurationError, DataError, StorageError
 from focusvla.policy import load_policy
 from focusvla.presets import paper_tiny, tiny, with_policy_head
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.metrics import read_metrics
 from focusvla.training.trainer import train
 from training.train_tiny import small

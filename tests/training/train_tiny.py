@@ -12,7 +12,7 @@ from focusvla.config import ExecutionConfig, ExperimentConfig
 from focusvla.data.memory import random_source
 from focusvla.errors import StoppedError
 from focusvla.presets import preset
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.training.trainer import train
 
 

@@ -18,12 +18,12 @@ from focusvla.config import ExperimentConfig
 from focusvla.data.memory import MemorySource
 from focusvla.data.normalization import Statistics
 from focusvla.data.video import encode_video
-from focusvla.evaluation.protocol import protocol
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.model.focusvla import FocusVLA
 from focusvla.policy import FocusVLAPolicy
 from focusvla.presets import tiny
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites import protocol
+from focusvla.suites.libero import libero_spec
 from focusvla.visualization.report import Evaluation, TrainingRun
 from focusvla_client import Camera, Observation
 

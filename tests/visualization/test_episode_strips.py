@@ -7,7 +7,7 @@ import pytest
 
 from focusvla.data.episodes import Episode
 from focusvla.data.memory import MemorySource
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.visualization.episode_strips import choose_strip, strip_pictures
 
 

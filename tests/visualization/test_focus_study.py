@@ -13,7 +13,7 @@ from focusvla.data.normalization import Quantiles
 from focusvla.data.video import decode_video
 from focusvla.errors import ConfigurationError, DataError, StorageError
 from focusvla.presets import with_policy_head
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.visualization.attention_maps import capture_focus, look_into
 from focusvla.visualization.focus_drawing import draw_layers
 from focusvla.visualization.focus_frames import (
@@ -244,7 +244,7 @@ def test_pictures_from_files_are_brought_to_the_camera_s_size(tmp_path, cascaded
 @pytest.mark.simulator
 def test_regions_of_a_recorded_episode_are_those_of_the_live_one(cascaded, save_evaluation, tmp_path):
     from focusvla.evaluation.episodes import PlannedEpisode
-    from focusvla.evaluation.protocol import protocol
+    from focusvla.suites import protocol
 
     with pytest.raises(ConfigurationError, match="every=8: expected at most the policy's chunk of 4 steps"):
         next(

@@ -19,7 +19,7 @@ from focusvla.model.focusvla import FocusVLA
 from focusvla.model.vision import build_vision_encoder
 from focusvla.policy import FocusVLAPolicy
 from focusvla.presets import fitted, preset
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.libero import libero_spec
 from focusvla.visualization.model_view import (
     ModelView,
     encoder_pixels,

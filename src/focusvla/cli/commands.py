@@ -110,10 +110,8 @@ def evaluate(
 
 def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
     """Evaluate with a progress bar."""
-    from focusvla.checkpoint import open_checkpoint
     from focusvla.evaluation.evaluate import evaluate as run
-    from focusvla.evaluation.parts import choose_parts
-    from focusvla.evaluation.policies import checkpoint_source
+    from focusvla.evaluation.policies import source_of
 
     succeeded = [0, 0]
 
@@ -128,23 +126,23 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
             if remark:
                 shown.say(remark)
 
-        found = open_checkpoint(checkpoint)
-        parts = choose_parts(found.statistics.parts, config.suites, config.statistics)
-        device = say_device(config.device)
-        source = checkpoint_source(found.folder, device, parts, config.inference, config.pictures)
+        source = source_of(checkpoint, config)
+        say_device(source.device)
         return run(source, config, output, on_progress)
 
 
 def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, label: str = "evaluation"):
     """Evaluate with a progress bar and a table; what `evaluate` and `quickstart` share."""
     from focusvla.evaluation.results import clean_results, success_rate, success_rate_by_task
+    from focusvla.suites import protocol_of
 
     results = play(checkpoint, output, config, label)
     clean = clean_results(results)
-    expert = expert_rates(config.protocol)
+    rules = protocol_of(config.suites, config.protocol).name
+    expert = expert_rates(rules)
     table = Table(
         *("suite", "task", "instruction", "success (Wilson 95 %)", *(["expert"] if expert else [])),
-        title=f"{', '.join(config.suites)}, {config.protocol}",
+        title=f"{', '.join(config.suites)}, {rules}",
     )
     instructions = {(result.suite, result.task): result.instruction for result in clean}
     for (suite, task), rate in success_rate_by_task(clean).items():
@@ -163,12 +161,12 @@ def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, lab
 
 def expert_rates(protocol: str) -> dict[tuple[str, int], str]:
     """By suite and task, how often the scripted expert solves a protocol's starts, as text; empty if not measured."""
-    from focusvla.evaluation.published import EXPERT
+    from focusvla.suites import suites
 
     return {
-        (suite, task): f"{successes}/{starts}"
-        for suite, tasks in EXPERT.get(protocol, {}).items()
-        for task, (successes, starts) in enumerate(tasks)
+        (suite, task): f"{solved}/{starts}"
+        for suite, row in suites().items()
+        for task, (solved, starts) in enumerate(row.expert_solves.get(protocol, ()))
     }
 
 

@@ -32,7 +32,7 @@ class FocusSource:
     """Numbers of its tasks."""
     trial: tuple[int, ...] = (0,)
     """Numbers of their starts."""
-    protocol: str = "libero_openvla"
+    protocol: str = ""
     """How they are played, see `focusvla evaluate`."""
     images: tuple[str, ...] = ()
     """One for each camera, as CAMERA=FILE, oriented as in training."""
@@ -160,9 +160,9 @@ def _policies(
 ) -> dict[str, dict[str, Any]]:
     """By suite, or under an empty name if there is none, all policies by name, each as its suite's robot."""
     from focusvla.checkpoint import open_checkpoint
-    from focusvla.config.suites import clean_suite
     from focusvla.evaluation.parts import choose_parts
     from focusvla.policy import load_policy
+    from focusvla.suites import clean_suite
 
     found: dict[str, dict[str, Any]] = {suite: {} for suite in suites or [""]}
     for name, folder in folders.items():
@@ -194,7 +194,7 @@ def _frames(source: FocusSource, policy, regions: bool) -> tuple[int, Iterator]:
     from focusvla.data.formats.opening import open_source
     from focusvla.evaluation.episode_files import observed_episodes
     from focusvla.evaluation.episodes import PlannedEpisode
-    from focusvla.evaluation.protocol import protocol
+    from focusvla.suites import protocol_of
     from focusvla.visualization.focus_frames import (
         frame_of_images,
         frames_of_data,
@@ -212,7 +212,7 @@ def _frames(source: FocusSource, policy, regions: bool) -> tuple[int, Iterator]:
         episodes = [
             PlannedEpisode(source.suite, task, trial) for task in source.task for trial in source.trial
         ]
-        rules = protocol(source.protocol)
+        rules = protocol_of([source.suite], source.protocol)
         return len(episodes), frames_of_simulation(policy, episodes, rules, source.every)
     files = {}
     for text in source.images:

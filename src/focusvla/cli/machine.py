@@ -156,11 +156,11 @@ def _rendering() -> Check:
 
 
 _START = """
-from focusvla.simulation.environment import Start
-from focusvla.simulation.libero import CAMERAS, LiberoEnvironment, libero_task
-environment = LiberoEnvironment(libero_task("libero_object", 0), image_size=64)
+from focusvla.suites import Start
+from focusvla.simulation.environment import only_environment
+environment = only_environment("libero_object", 0, image_size=64)
 environment.reset(Start(init_state=0))
-environment.observe(list(CAMERAS))
+environment.observe([camera.name for camera in environment.spec.cameras])
 environment.close()
 """
 

@@ -47,10 +47,10 @@ def checked(periodic: PeriodicEvaluation, source: EpisodeSource, chunk_length: i
 def described(periodic: PeriodicEvaluation) -> str:
     """When it is and how much, in a sentence."""
     from focusvla.evaluation.agenda import plan_episodes
-    from focusvla.evaluation.protocol import protocol
+    from focusvla.suites import protocol_of
 
     evaluation = periodic.evaluation
-    episodes = len(plan_episodes(evaluation, protocol(evaluation.protocol)))
+    episodes = len(plan_episodes(evaluation, protocol_of(evaluation.suites, evaluation.protocol)))
     tasks = f", tasks {' '.join(map(str, evaluation.tasks))}" if evaluation.tasks else ""
     return (
         f"evaluation: {episodes} episodes of {', '.join(evaluation.suites)}{tasks} every "
@@ -66,10 +66,7 @@ def _completed(evaluation: EvaluationConfig, source: EpisodeSource) -> Evaluatio
     found = tasks_of_data(source)
     alike = len(set(found.values())) == 1
     tasks = evaluation.tasks or (next(iter(found.values())) if alike else ())
-    protocol = evaluation.protocol
-    if tuple(found) == ("aloha",) and protocol == EvaluationConfig().protocol:
-        protocol = "aloha_gym"
-    return replace(evaluation, suites=tuple(found), tasks=tasks, protocol=protocol)
+    return replace(evaluation, suites=tuple(found), tasks=tasks)
 
 
 @dataclass

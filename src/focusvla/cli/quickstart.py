@@ -70,7 +70,7 @@ def quickstart(
                 undisplaced_share=0.25,
             ),
         )
-    evaluation = EvaluationConfig(tasks=tasks, trials=trials, workers=1)
+    evaluation = EvaluationConfig(tasks=tasks, protocol="libero_openvla", trials=trials, workers=1)
     wide = dataclasses.replace(evaluation, protocol="libero_wide")
 
     def evaluate_command(run: str, name: str, config: EvaluationConfig) -> list[Any]:

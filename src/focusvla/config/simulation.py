@@ -1,12 +1,11 @@
 """What is recorded and evaluated in a simulator."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from focusvla.config.checks import require as _require
 from focusvla.config.inference import AS_TRAINED, InferenceConfig
 from focusvla.config.model import AS_STORED, GivenPictures
-from focusvla.config.suites import suite_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +56,6 @@ class DemonstrationConfig:
         for field in ("displacement_meters", "arm_displacement_meters"):
             _require((getattr(self, field) or 0) >= 0, field, "0 or more", getattr(self, field))
 
-    def for_suite(self, all_tasks: tuple[int, ...]) -> "DemonstrationConfig":
-        """The same with the suite's own values in place of what is not given.
-
-        Raises:
-            ConfigurationError: an unknown suite; the nearest names are given.
-        """
-        suite = suite_config(self.suite)
-        displacement, arm = self.displacement_meters, self.arm_displacement_meters
-        return replace(
-            self,
-            tasks=self.tasks or all_tasks,
-            displacement_meters=suite.displacement_meters if displacement is None else displacement,
-            arm_displacement_meters=suite.arm_displacement_meters if arm is None else arm,
-            max_steps=self.max_steps or suite.demonstration_steps,
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class RegenerationConfig:
@@ -107,8 +90,9 @@ class EvaluationConfig:
     """Names of suites, those of LIBERO-PRO included."""
     tasks: tuple[int, ...] = ()
     """Numbers of the tasks in each suite; none given means all."""
-    protocol: str = "libero_openvla"
-    """`libero_openvla` (published), `libero_openpi`, `libero_lerobot`, `libero_vla_eval`, `libero_wide`, `aloha_gym`."""
+    protocol: str = ""
+    """`libero_openvla` (published), `libero_openpi`, `libero_lerobot`, `libero_vla_eval`, `libero_wide` or `aloha_gym`;
+    empty means the suites' usual one, for LIBERO the published."""
     trials: int = 0
     """Episodes per task, from start 0 on; 0 means the protocol's number."""
     robustness: bool = False

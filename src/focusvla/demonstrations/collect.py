@@ -17,7 +17,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,9 @@ from focusvla.demonstrations.recording import (
 )
 from focusvla.demonstrations.scripted import require_scripted, scripted_expert
 from focusvla.errors import ConfigurationError, StorageError
-from focusvla.simulation.environment import Start
-from focusvla.simulation.suites import only_environment, suite_robot, suite_spec, suite_task, suite_tasks
+from focusvla.simulation.environment import only_environment, suite_task, suite_tasks
 from focusvla.simulation.workers import Job, simulate
+from focusvla.suites import Start, suite_of
 from focusvla_client import rollout
 
 _HOPELESS_AFTER = 20
@@ -74,8 +74,7 @@ def collect_demonstrations(
         WorkerError: a recording process was killed.
         FocusVLAError: an episode cannot be simulated or drawn at all.
     """
-    all_tasks = tuple(task.index for task in suite_tasks(config.suite))
-    config = config.for_suite(all_tasks)
+    config = _completed(config)
     summary_file = output / "meta" / "demonstrations.json"
     staging = output.with_name(output.name + ".recording")
     described = json.loads(json.dumps(asdict(config) | {"workers": 0}))
@@ -106,11 +105,24 @@ def collect_demonstrations(
     }
     if not output.exists():  # an earlier run may have been killed right after this
         shards = read_shard_index(staging / "episodes")
-        spec, robot = suite_spec(config.suite, config.image_size), suite_robot(config.suite)
+        spec, robot = suite_of(config.suite).spec(config.image_size), suite_of(config.suite).robot
         assemble_dataset(shards, output, spec, robot, config.steps_per_picture)
     replace_text(summary_file, json.dumps(summary, indent=2))
     shutil.rmtree(staging)
     return summary
+
+
+def _completed(config: DemonstrationConfig) -> DemonstrationConfig:
+    """The same with all tasks of the suite, and its own values, in place of what is not given."""
+    suite = suite_of(config.suite)
+    displacement, arm = config.displacement_meters, config.arm_displacement_meters
+    return replace(
+        config,
+        tasks=config.tasks or tuple(task.index for task in suite_tasks(config.suite)),
+        displacement_meters=suite.displacement_meters if displacement is None else displacement,
+        arm_displacement_meters=suite.arm_displacement_meters if arm is None else arm,
+        max_steps=config.max_steps or suite.demonstration_steps,
+    )
 
 
 @dataclass

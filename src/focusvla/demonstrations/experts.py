@@ -22,8 +22,6 @@ from focusvla.simulation.libero import LiberoEnvironment
 from focusvla.simulation.libero_scene import LiberoScene
 from focusvla_client.policy import Observation
 
-SCRIPTED_SUITES = ("libero_object", "libero_spatial", "libero_goal", "libero_10")
-"""Suites with a script; so have their variants, whose names begin with theirs."""
 _ORDER = ("open", "turnon", "in", "on", "close")
 """What is done first when a goal has several predicates: nothing goes into what is shut, or stands in the way of a
 knob."""

@@ -11,13 +11,25 @@ import numpy as np
 from jaxtyping import Float
 
 from focusvla_client import Environment, Observation, Spec
-from focusvla_client.spec import ACTION_JOINT_POSITION
+from focusvla_client.spec import (
+    ACTION_JOINT_POSITION,
+    GRIPPER_ABSOLUTE,
+    GRIPPER_NONE,
+    GRIPPER_OPEN_NEGATIVE,
+    ROTATION_AXIS_ANGLE,
+)
 
 _PERSISTENCE = 0.7
 _ROTATION_SHARE = 0.5
 _PUSH_PROBABILITY = 0.06
 """Per step with the gripper open; a push takes 3 to 6 steps and moves the hand by up to 8 cm. Twice a demonstration:
 with half of it, and none in a third of the demonstrations, policies grasped beside the target three times as often."""
+
+_OPEN: dict[str, Callable[[float], bool]] = {
+    GRIPPER_OPEN_NEGATIVE: lambda command: bool(command < 0),
+    GRIPPER_ABSOLUTE: lambda command: bool(command > 0.5),
+    GRIPPER_NONE: lambda command: True,
+}
 
 _JOINT_PERSISTENCE = 0.9
 _FULL_JOINT = 0.03
@@ -43,7 +55,7 @@ class NoisyEnvironment:
         self._disturb: Callable[[np.ndarray], np.ndarray] = (
             _DisturbedJoints(environment.spec, sigma, pushes, rng)
             if joints
-            else _DisturbedHand(sigma, pushes, rng)
+            else _DisturbedHand(environment.spec, sigma, pushes, rng)
         )
 
     @property
@@ -69,31 +81,40 @@ class NoisyEnvironment:
 
 
 class _DisturbedHand:
-    """Displacements of one hand in [-1, 1], and its gripper."""
+    """Displacements of one hand in [-1, 1]: along axes, about axes if it turns, and its gripper if it has one."""
 
-    def __init__(self, sigma: float, pushes: bool, rng: np.random.Generator):
+    def __init__(self, spec: Spec, sigma: float, pushes: bool, rng: np.random.Generator):
+        self._gripper = len(spec.action) - 1 if spec.gripper != GRIPPER_NONE else None
+        self._is_open = _OPEN[spec.gripper]
+        num_motions = len(spec.action[: self._gripper])
+        self._num_turns = 3 if spec.rotation == ROTATION_AXIS_ANGLE else 0
+        self._num_shifts = num_motions - self._num_turns
         self._pushes = pushes
-        self._scale = sigma * np.array([1.0] * 3 + [_ROTATION_SHARE] * 3)
+        self._scale = sigma * np.array([1.0] * self._num_shifts + [_ROTATION_SHARE] * self._num_turns)
         self._rng = rng
-        self._noise = np.zeros(6)
-        self._push = np.zeros(6)
+        self._noise = np.zeros(num_motions)
+        self._push = np.zeros(num_motions)
         self._push_steps = 0
 
-    def __call__(self, action: Float[np.ndarray, "7"]) -> Float[np.ndarray, "7"]:
-        return np.clip(action + np.append(self._disturbance(action), 0.0), -1.0, 1.0)
+    def __call__(self, action: Float[np.ndarray, " action"]) -> Float[np.ndarray, " action"]:
+        motion, gripper = action[: self._gripper], action[len(self._noise) :]
+        is_open = self._gripper is None or self._is_open(gripper[0])
+        return np.clip(np.concatenate([motion + self._disturbance(motion, is_open), gripper]), -1.0, 1.0)
 
-    def _disturbance(self, action: Float[np.ndarray, "7"]) -> Float[np.ndarray, "6"]:
+    def _disturbance(
+        self, motion: Float[np.ndarray, " motions"], is_open: bool
+    ) -> Float[np.ndarray, " motions"]:
         rng = self._rng
-        fresh = rng.normal(size=6) * self._scale
+        fresh = rng.normal(size=len(self._scale)) * self._scale
         self._noise = _PERSISTENCE * self._noise + np.sqrt(1 - _PERSISTENCE**2) * fresh
-        if self._pushes and self._push_steps == 0 and action[6] < 0 and rng.random() < _PUSH_PROBABILITY:
-            direction = rng.normal(size=3)
+        if self._pushes and self._push_steps == 0 and is_open and rng.random() < _PUSH_PROBABILITY:
+            direction = rng.normal(size=self._num_shifts)
             direction *= rng.uniform(0.4, 1.0) / np.linalg.norm(direction)
-            self._push = np.concatenate([direction, rng.normal(0, 0.15, 3)])
+            self._push = np.concatenate([direction, rng.normal(0, 0.15, self._num_turns)])
             self._push_steps = int(rng.integers(3, 7))
         if self._push_steps > 0:
             self._push_steps -= 1
-            return self._push - action[:6]
+            return self._push - motion
         return self._noise
 
 
@@ -110,7 +131,7 @@ class _DisturbedJoints:
     def __call__(self, action: Float[np.ndarray, " action"]) -> Float[np.ndarray, " action"]:
         disturbed = action.copy()
         for arm in self._arms:
-            disturbed[arm.joints] += arm.disturbance(is_open=bool(action[arm.joints.stop] > 0.5))
+            disturbed[arm.joints] += arm.disturbance(is_open=_OPEN[GRIPPER_ABSOLUTE](action[arm.joints.stop]))
         return disturbed
 
 

@@ -36,10 +36,10 @@ from focusvla.demonstrations.recording import (
     replace_text,
 )
 from focusvla.errors import ConfigurationError, DataError, StorageError, require_known
-from focusvla.simulation.environment import Start
+from focusvla.simulation.environment import only_environment, suite_tasks
 from focusvla.simulation.libero import LiberoEnvironment
-from focusvla.simulation.suites import only_environment, suite_robot, suite_spec, suite_tasks
 from focusvla.simulation.workers import Job, simulate
+from focusvla.suites import Start, suite_of
 from focusvla_client import Observation, Spec, rollout
 
 Progress = Callable[[int, int, str], None]
@@ -104,8 +104,8 @@ def regenerate_demonstrations(
         "rejected": read_rejected(staging),
     }
     if not output.exists():  # an earlier run may have been killed right after this
-        spec = suite_spec(config.suite, config.image_size)
-        assemble_dataset(shards, output, spec, suite_robot(config.suite))
+        spec = suite_of(config.suite).spec(config.image_size)
+        assemble_dataset(shards, output, spec, suite_of(config.suite).robot)
     replace_text(summary_file, json.dumps(summary, indent=2))
     shutil.rmtree(staging)
     return summary

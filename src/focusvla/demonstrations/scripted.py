@@ -1,11 +1,10 @@
-"""The scripted expert of each simulator."""
+"""The scripted expert of each suite."""
 
-from focusvla.demonstrations.aloha_experts import AlohaExpert
-from focusvla.demonstrations.experts import SCRIPTED_SUITES, ScriptedExpert
+from pkgutil import resolve_name
+
 from focusvla.errors import ConfigurationError
-from focusvla.simulation.aloha import ALOHA_SUITE, AlohaEnvironment
 from focusvla.simulation.environment import SimulatedEnvironment
-from focusvla.simulation.libero import LiberoEnvironment
+from focusvla.suites import suite_of, suites
 from focusvla_client import Policy
 
 
@@ -14,8 +13,8 @@ def require_scripted(suite: str) -> None:
     Raises:
         ConfigurationError: nobody has written an expert for that suite.
     """
-    if suite != ALOHA_SUITE and not suite.startswith(SCRIPTED_SUITES):
-        known = ", ".join((*SCRIPTED_SUITES, ALOHA_SUITE))
+    if not suite_of(suite).expert:
+        known = ", ".join(name for name, row in suites().items() if row.expert)
         raise ConfigurationError(f"suite={suite!r} has no scripted expert; suites that have one: {known}.")
 
 
@@ -26,7 +25,4 @@ def scripted_expert(environment: SimulatedEnvironment) -> Policy:
         ConfigurationError: nobody has written one for its suite.
     """
     require_scripted(environment.task.suite)
-    if isinstance(environment, AlohaEnvironment):
-        return AlohaExpert(environment)
-    assert isinstance(environment, LiberoEnvironment)
-    return ScriptedExpert(environment)
+    return resolve_name(suite_of(environment.task.suite).expert)(environment)

@@ -8,10 +8,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Hashable, Iterable
 
 from focusvla.config import EvaluationConfig
-from focusvla.config.suites import clean_suite, task_in_variant
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.episodes import PlannedEpisode
-from focusvla.evaluation.protocol import Protocol
 from focusvla.evaluation.results import (
     ACTION_QUERIES_SILENCED,
     LANGUAGE_BLIND,
@@ -19,18 +17,9 @@ from focusvla.evaluation.results import (
     VISION_SILENCED,
 )
 from focusvla.evaluation.scheduler import Job
-from focusvla.simulation.suites import suite_task, suite_tasks
+from focusvla.simulation.environment import suite_task, suite_tasks
+from focusvla.suites import Protocol, clean_suite, suites, task_in_variant
 
-AXES = {
-    "other words": "_lan",
-    "other objects' looks": "_object",
-    "objects in each other's places": "_swap",
-    "another task in the scene": "_task",
-    "with a mug": "_with_mug",
-    "with a yellow book": "_with_yellow_book",
-    "with milk": "_with_milk",
-}
-"""LIBERO-PRO's variants by the end of their suites' names."""
 CONTROLS = {
     LANGUAGE_BLIND: "another task's instruction",
     VISION_BLIND: "another episode's pictures",
@@ -38,15 +27,6 @@ CONTROLS = {
     ACTION_QUERIES_SILENCED: "action-query stream silenced",
 }
 """What a policy can be kept from, in words."""
-ALL_AXES = ("clean", *AXES, *CONTROLS.values())
-"""Everything that `axis_of` answers for the suites that `robustness` plays."""
-_COMPLETE = {
-    "libero_spatial": set(AXES.values()),
-    "libero_object": set(AXES.values()) - {"_with_milk"},
-    "libero_goal": set(AXES.values()),
-    "libero_10": set(AXES.values()) - {"_with_milk", "_with_yellow_book"},
-}
-"""Variants whose ten tasks the package ships whole."""
 
 
 def plan_episodes(config: EvaluationConfig, rules: Protocol) -> list[PlannedEpisode]:
@@ -94,10 +74,12 @@ def _episodes_of_task(
 
 
 def _variants_of_task(suite: str, task: int, trials: int) -> list[PlannedEpisode]:
-    if suite not in _COMPLETE:
-        raise ConfigurationError(f"robustness: expected suites among {', '.join(_COMPLETE)}, got {suite!r}.")
+    variants = suites()[suite].variants if suite in suites() else {}
+    if not variants:
+        known = ", ".join(name for name, row in suites().items() if row.variants)
+        raise ConfigurationError(f"robustness: expected suites among {known}, got {suite!r}.")
     planned: list[PlannedEpisode] = []
-    for variant in (f"{suite}{end}" for end in AXES.values() if end in _COMPLETE[suite]):
+    for variant in (f"{suite}{end}" for end, variant in variants.items() if variant.is_complete):
         there = task_in_variant(variant, task)
         stored = suite_task(variant, there).num_init_states
         planned += [PlannedEpisode(variant, there, trial) for trial in range(min(trials, stored))]
@@ -108,8 +90,16 @@ def axis_of(suite: str, condition: str) -> str:
     """What differs from the clean suite, in words; `clean` if nothing does."""
     if condition:
         return CONTROLS[condition]
-    ending = suite.removeprefix(clean_suite(suite))
-    return next((axis for axis, end in AXES.items() if end == ending), ending or "clean")
+    clean = clean_suite(suite)
+    ending = suite.removeprefix(clean)
+    variants = suites()[clean].variants if clean in suites() else {}
+    return variants[ending].axis if ending in variants else ending or "clean"
+
+
+def all_axes() -> list[str]:
+    """Everything that `axis_of` answers for known variants and controls, in the order of tables."""
+    axes = (variant.axis for suite in suites().values() for variant in suite.variants.values())
+    return list(dict.fromkeys(("clean", *axes, *CONTROLS.values())))
 
 
 class Agenda:

@@ -1,11 +1,11 @@
 """Which suites a data set was recorded in, by what its parts are called and what its episodes are told to do."""
 
-from focusvla.config.suites import SUITES
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.mixture import parts_of
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.parts import named_suites
-from focusvla.simulation.suites import suite_spec, suite_tasks
+from focusvla.simulation.environment import suite_tasks
+from focusvla.suites import suites
 
 
 def tasks_of_data(source: EpisodeSource) -> dict[str, tuple[int, ...]]:
@@ -20,8 +20,8 @@ def tasks_of_data(source: EpisodeSource) -> dict[str, tuple[int, ...]]:
     found: dict[str, set[int]] = {}
     numbers = {
         suite: {_plain(task.instruction): task.index for task in suite_tasks(suite)}
-        for suite in SUITES
-        if not suite_spec(suite, source.spec.cameras[0].height).differences(source.spec)
+        for suite, row in suites().items()
+        if row.environment and not row.spec(source.spec.cameras[0].height).differences(source.spec)
     }
     for part in parts_of(source):
         wanted = {_plain(part.source.episode(index).instruction) for index in range(part.source.num_episodes)}

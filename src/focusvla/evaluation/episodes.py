@@ -18,9 +18,9 @@ from jaxtyping import Float
 from focusvla.data.video import encode_video
 from focusvla.errors import RenderingError
 from focusvla.evaluation.presentation import environment_of
-from focusvla.evaluation.protocol import Protocol
 from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND, EpisodeResult
-from focusvla.simulation.suites import only_environment, suite_tasks
+from focusvla.simulation.environment import only_environment, suite_tasks
+from focusvla.suites import Protocol
 from focusvla.versions import versions
 from focusvla_client import Camera, Observation, Observer, Rollout, Spec, episode
 

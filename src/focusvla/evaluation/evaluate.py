@@ -32,11 +32,11 @@ from focusvla.evaluation.agenda import Agenda, plan_episodes
 from focusvla.evaluation.episode_files import Kept, episode_file, read_trajectory
 from focusvla.evaluation.episodes import PlannedEpisode, PlayedEpisode, PolicyTraits, Setting
 from focusvla.evaluation.parts import identity_in_suite
-from focusvla.evaluation.policies import GPU_BATCH, SILENCED, PolicySource
-from focusvla.evaluation.protocol import PROTOCOLS, Protocol, protocol
+from focusvla.evaluation.policies import GPU_BATCH, SILENCED, PolicySource, source_of
 from focusvla.evaluation.results import VISION_BLIND, EpisodeResult, ResultsFile, worth_drawing
 from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
-from focusvla.simulation.suites import suite_spec, suite_task
+from focusvla.simulation.environment import suite_task
+from focusvla.suites import Protocol, protocol, protocol_of, protocols, suite_of
 from focusvla.versions import versions
 from focusvla_client import Spec
 
@@ -48,13 +48,30 @@ _BROKEN_AT_FIRST = 8
 
 Progress = Callable[[int, int, EpisodeResult | None, str], None]
 """Called with finished and all episodes, the latest result if there is one, and a remark, mostly empty."""
+_USUAL = EvaluationConfig()
+
+
+def _say_nothing(done: int, total: int, result: EpisodeResult | None, remark: str) -> None:
+    pass
+
+
+def evaluate_checkpoint(
+    checkpoint: str | Path,
+    output: str | Path,
+    config: EvaluationConfig = _USUAL,
+    on_progress: Progress = _say_nothing,
+) -> list[EpisodeResult]:
+    """Evaluate a checkpoint, or the newest of a training run, and write `output`; see `evaluate`. It is
+    `focusvla.evaluate` for scripts, whose main module must be guarded by `if __name__ == "__main__"`, since episodes
+    are played in processes of their own."""
+    return evaluate(source_of(Path(checkpoint), config), config, Path(output), on_progress)
 
 
 def evaluate(
     source: PolicySource,
     config: EvaluationConfig,
     output: Path,
-    on_progress: Progress = lambda done, total, result, remark: None,
+    on_progress: Progress = _say_nothing,
 ) -> list[EpisodeResult]:
     """Evaluate the policy of `source` and write `output`; what is there already is not repeated.
 
@@ -66,7 +83,7 @@ def evaluate(
         DataError: a trajectory in `output` is damaged.
         WorkerError: the policy's process dies again and again, or no episode can be played at all.
     """
-    rules = protocol(config.protocol)
+    rules = protocol_of(config.suites, config.protocol)
     planned = plan_episodes(config, rules)
     system = _actor_system(config)
     num_players = min(config.workers or system.num_cores(), len(planned))
@@ -116,11 +133,11 @@ def require_evaluable(spec: Spec, chunk_length: int, config: EvaluationConfig) -
         ConfigurationError: unknown suite, task or protocol, or more actions an inference than a chunk has.
         SpecMismatchError: the policy is for another environment.
     """
-    rules = protocol(config.protocol)
+    rules = protocol_of(config.suites, config.protocol)
     plan_episodes(config, rules)
     actions_per_inference(config, rules, chunk_length)
     for suite in config.suites:
-        there = suite_spec(suite, spec.cameras[0].height)
+        there = suite_of(suite).spec(spec.cameras[0].height)
         spec.require_equal(there, "the policy", f"the environment of {suite}")
 
 
@@ -358,7 +375,7 @@ def require_same_rules(folder: Path, described: dict[str, Any]) -> None:
 def _complete(described: dict[str, Any]) -> dict[str, Any]:
     """A protocol's values with those that had no field when they were written."""
     known = {}
-    if described.get("name") in PROTOCOLS:
+    if described.get("name") in protocols():
         known = protocol(described["name"], described.get("revision", 1)).to_dict()
     return json.loads(json.dumps(known | described))
 

@@ -6,8 +6,8 @@ The parts of a mixture have ranges of their own: with another's, a policy moves 
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from focusvla.config.suites import SUITES, clean_suite, suite_config
 from focusvla.errors import ConfigurationError, require_known
+from focusvla.suites import clean_suite, suite_of, suites
 
 _PUBLISHED_ENDING = r"(_no_noops(_[\d.]+(_lerobot)?)?)?"
 """Of a suite's data set: OpenVLA's RLDS sets, and theirs as LeRobot's."""
@@ -39,7 +39,7 @@ def choose_parts(names: Collection[str], suites: Sequence[str], given: Sequence[
         return _require_only_set(names, suites, given)
     played: dict[str, list[str]] = {}
     for suite in suites:
-        suite_config(suite)
+        suite_of(suite)
         played.setdefault(clean_suite(suite), []).append(suite)
     fitting = {suite: _fitting(names, suite, variants) for suite, variants in played.items()}
     chosen = _given_parts(names, played, fitting, given)
@@ -57,7 +57,7 @@ def choose_parts(names: Collection[str], suites: Sequence[str], given: Sequence[
 
 def named_suites(part: str) -> list[str]:
     """The suites whose name, or published data set's name, a part of a mixture bears."""
-    return [suite for suite in SUITES if _fitting([part], suite, ())]
+    return [suite for suite in suites() if _fitting([part], suite, ())]
 
 
 def _require_only_set(names: Collection[str], suites: Sequence[str], given: Sequence[str]) -> dict[str, str]:

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32
 
-from focusvla.config import AS_STORED, AS_TRAINED, GivenPictures, InferenceConfig
-from focusvla.config.suites import clean_suite
+from focusvla.config import AS_STORED, AS_TRAINED, EvaluationConfig, GivenPictures, InferenceConfig
 from focusvla.evaluation.episodes import PolicyTraits, Request
 from focusvla.evaluation.identity import PolicyIdentity
+from focusvla.evaluation.parts import choose_parts
 from focusvla.evaluation.results import ACTION_QUERIES_SILENCED, VISION_SILENCED
+from focusvla.suites import clean_suite
 
 GPU_BATCH = 16
 SILENCED: dict[str, Literal["action_query", "vision"]] = {
@@ -57,6 +58,20 @@ def checkpoint_source(
     parts = dict(parts)  # which can be sent to another process
     arguments = folder, device, parts, inference, pictures
     return PolicySource(CheckpointPolicy, arguments, str(folder), device, parts)
+
+
+def source_of(checkpoint: Path, config: EvaluationConfig) -> PolicySource:
+    """The policy of a checkpoint, or of a training run's newest, as `config` has it, on the device that it names.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or a file of it is missing or damaged.
+        ConfigurationError: the device cannot be used, or no part of a mixture, or several, fit a suite.
+    """
+    from focusvla.checkpoint import open_checkpoint  # with torch
+
+    found = open_checkpoint(checkpoint)
+    parts = choose_parts(found.statistics.parts, config.suites, config.statistics)
+    return checkpoint_source(found.folder, config.device, parts, config.inference, config.pictures)
 
 
 class CheckpointPolicy:

@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from focusvla.evaluation.protocol import Protocol
-from focusvla.simulation.environment import SimulatedEnvironment
-from focusvla.simulation.suites import only_environment
+from focusvla.simulation.environment import SimulatedEnvironment, only_environment
+from focusvla.suites import Protocol
 from focusvla_client import Observation, Spec
 
 
@@ -32,8 +31,8 @@ def environment_of(rules: Protocol, suite: str, task: int, policy: Spec) -> Simu
 
 
 class PresentedEnvironment:
-    """LIBERO, its pictures resized by Pillow's bilinear filter as openpi's client does, and then to the policy's size as
-    in training."""
+    """An environment whose pictures are resized by Pillow's bilinear filter as openpi's client does, and then to the
+    policy's size as in training."""
 
     def __init__(self, environment: Any, spec: Spec, rules: Protocol):
         """Present `environment` by `rules`, with the cameras' sizes of `spec`."""
@@ -62,9 +61,11 @@ class PresentedEnvironment:
 
     def replay_regions(
         self, snapshot: Float[np.ndarray, " joints"]
-    ) -> dict[str, Bool[np.ndarray, "regions size size"]]:
-        """As LIBERO's: where things are in what the policy sees, by the nearest pixel."""
+    ) -> dict[str, Bool[np.ndarray, "regions size size"]] | None:
+        """As the environment's: where things are in what the policy sees, by the nearest pixel."""
         found, size = self._environment.replay_regions(snapshot), self.spec.cameras[0].height
+        if found is None:
+            return None
         drawn = next(iter(found.values())).shape[-1]
         places = ((np.arange(size) + 0.5) * drawn / size).astype(int)
         return {name: regions[:, places][:, :, places] for name, regions in found.items()}

@@ -14,9 +14,9 @@ import numpy as np
 
 from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.errors import ConfigurationError
-from focusvla.simulation.environment import Start
-from focusvla.simulation.suites import only_environment
+from focusvla.simulation.environment import only_environment
 from focusvla.simulation.workers import Job, simulate
+from focusvla.suites import Start
 from focusvla_client import Observation, Observer, rollout
 
 ACTIONS_PER_INFERENCE = 8

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from focusvla.config.suites import clean_suite
 from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.evaluation.parts import identity_in_suite
+from focusvla.suites import clean_suite
 
 LANGUAGE_BLIND = "language_blind"
 """Condition: the policy reads another task's instruction."""

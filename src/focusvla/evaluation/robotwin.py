@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from focusvla.errors import DataError
-from focusvla.evaluation.published import BY_ROBOTWIN_TASK, ROBOTWIN_METHODS
 from focusvla.evaluation.results import SuccessRate
 from focusvla.evaluation.tables import Cell, Table
+from focusvla.suites.robotwin import BY_ROBOTWIN_TASK, ROBOTWIN_METHODS
 
 POLICY = "FocusVLA"
 """The adapter's folder in RoboTwin, which names its results, and the paper's method."""

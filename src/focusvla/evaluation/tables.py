@@ -6,26 +6,16 @@ Results of different protocols never meet in one table.
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from focusvla.config.suites import clean_suite, clean_task
 from focusvla.errors import ConfigurationError
-from focusvla.evaluation.agenda import ALL_AXES, axis_of
+from focusvla.evaluation.agenda import all_axes, axis_of
 from focusvla.evaluation.identity import PolicyIdentity
-from focusvla.evaluation.protocol import PROTOCOLS
-from focusvla.evaluation.published import (
-    BY_SUITE,
-    BY_TASK,
-    METHODS,
-    PROTOCOL,
-    SUITE_TITLES,
-    SUITES,
-    TABLE_1,
-    Kind,
-)
 from focusvla.evaluation.results import EpisodeResult, SuccessRate, clean_results, success_rate
+from focusvla.suites import clean_suite, clean_task, protocols, suites
+from focusvla.suites.published import Kind, PublishedScores
 
 Format = Literal["markdown", "latex", "csv"]
 Labeled = Mapping[str, Sequence[EpisodeResult]]
@@ -109,10 +99,25 @@ def require_one_protocol(results: Labeled) -> str:
 
 def _protocol_name(result: EpisodeResult) -> str:
     """Its name, and its revision if that is no longer the rules' newest."""
-    newest = PROTOCOLS.get(result.protocol)
+    newest = protocols().get(result.protocol)
     if newest is None or newest.revision == result.protocol_revision:
         return result.protocol
     return f"{result.protocol} (revision {result.protocol_revision}, now {newest.revision})"
+
+
+def _published(found: Collection[str]) -> PublishedScores:
+    """The tables of the benchmark that suites are of, empty if nobody has published any."""
+    rows = (suites()[name].published for name in found if name in suites())
+    return next((scores for scores in rows if scores), PublishedScores(protocol="", titles={}))
+
+
+def _in_order(found: Collection[str]) -> list[str]:
+    """Suites in the order of tables, those of packages that are not installed last."""
+    return [*(name for name in suites() if name in found), *sorted(set(found) - set(suites()))]
+
+
+def _title(suite: str) -> str:
+    return _published([suite]).titles.get(suite, suite)
 
 
 def kind_of(results: Sequence[EpisodeResult]) -> Kind | None:
@@ -120,7 +125,7 @@ def kind_of(results: Sequence[EpisodeResult]) -> Kind | None:
     None if some share one and others do not, or there is none."""
     weights: dict[str, set[str]] = {}
     for result in results:
-        if result.suite not in SUITES:
+        if result.suite not in suites() or not suites()[result.suite].published:
             continue
         weights.setdefault(result.suite, set()).add(PolicyIdentity.parse(result.policy).weights)
     different = set().union(*weights.values())
@@ -140,44 +145,46 @@ def table_by_suite(results: Labeled, *, with_paper_rows: bool = False) -> Table:
     rows: dict[str, tuple[Cell, ...]] = {}
     beside: dict[str, str] = {}
     found = {result.suite for episodes in results.values() for result in episodes if not result.condition}
-    suites = [*(SUITES if found & set(SUITES) else ()), *sorted(found - set(SUITES))]
-    is_published = protocol == PROTOCOL and bool(found & set(SUITES))
+    scores = _published(found)
+    shown = _in_order(found | set(scores.titles))
+    is_published = protocol == scores.protocol
     kinds: dict[str, Kind | None] = {name: kind_of(episodes) for name, episodes in results.items()}
     for name, episodes in results.items():
-        row, beside_row = _published(name, kinds[name]) if is_published else (None, "")
+        row, beside_row = _row_of_paper(scores, name, kinds[name]) if is_published else (None, "")
         beside |= {name: beside_row} if beside_row else {}
-        percent: dict[str, float] = dict(zip(SUITES, row[0], strict=True)) if row else {}
-        cells = [Cell(_rate(episodes, suite=suite), percent.get(suite)) for suite in suites]
+        percent: dict[str, float] = dict(zip(scores.titles, row[0], strict=True)) if row else {}
+        cells = [Cell(_rate(episodes, suite=suite), percent.get(suite)) for suite in shown]
         rows[name] = (*cells, _mean(cells, row and row[1]))
-    shown: list[Kind] = (
-        [kind for kind in TABLE_1 if kind in kinds.values()] if is_published and with_paper_rows else []
-    )
-    for kind in shown:
-        for method, row in TABLE_1[kind].items():
-            percent = dict(zip(SUITES, row.percent, strict=True))
-            cells = [Cell(None, percent.get(suite)) for suite in suites]
+    for kind in scores.by_method if is_published and with_paper_rows else ():
+        for method, row in scores.by_method[kind].items() if kind in kinds.values() else ():
+            percent = dict(zip(scores.titles, row.percent, strict=True))
+            cells = [Cell(None, percent.get(suite)) for suite in shown]
             rows[f"{method} ({row.parameters}, {kind})"] = (*cells, _mean(cells, row.average))
-    titles = (*(SUITE_TITLES.get(suite, suite) for suite in suites), "Average")
+    titles = (*map(_title, shown), "Average")
     title = f"Success by suite, {protocol}: percent (successes/episodes, Wilson 95 %); ours / paper"
     return Table(title, titles, rows, beside)
 
 
-def _published(name: str, kind: Kind | None) -> tuple[tuple[tuple[float, ...], float] | None, str]:
+def _row_of_paper(
+    scores: PublishedScores, name: str, kind: Kind | None
+) -> tuple[tuple[tuple[float, ...], float] | None, str]:
     """A preset's percent by suite and in the average, if the paper has them of policies of this kind, and a sentence."""
-    if name not in METHODS and name not in BY_SUITE:
+    if name not in scores.methods and name not in scores.by_preset:
         return None, ""
-    if kind and name in METHODS:
-        row = TABLE_1[kind][METHODS[name]]
+    if kind and name in scores.methods:
+        row = scores.by_method[kind][scores.methods[name]]
         mean = sum(row.percent) / len(row.percent)
         printed = (
             "" if _rounded(mean) == row.average else f", which prints {row.average} as the mean, {mean:g}"
         )
-        return (row.percent, row.average), f"Table 1, {METHODS[name]}, {kind}{printed}"
+        return (row.percent, row.average), f"Table 1, {scores.methods[name]}, {kind}{printed}"
     if kind == "multi-weights":
-        percent = BY_SUITE[name]
+        percent = scores.by_preset[name]
         return (percent, _rounded(sum(percent) / len(percent))), "Table 2, multi-weights"
     measured = "one policy for all suites" if kind else "one for some suites and others for others"
-    published = "one policy for all suites or one each" if name in METHODS else "a policy for each suite"
+    published = (
+        "one policy for all suites or one each" if name in scores.methods else "a policy for each suite"
+    )
     return None, f"none, since these episodes are of {measured}, the paper's of {published}"
 
 
@@ -185,15 +192,16 @@ def table_by_task(results: Sequence[EpisodeResult], name: str) -> Table:
     """A row per suite, a column per task and their mean (Table 4, which is of a policy for each suite)."""
     protocol = require_one_protocol({name: results})
     results = clean_results(results)
-    suites = [suite for suite in SUITES if any(result.suite == suite for result in results)]
-    suites += sorted({result.suite for result in results} - set(suites))
+    shown = _in_order({result.suite for result in results})
+    scores = _published(shown)
     num_tasks = 1 + max(result.task for result in results)
     rows = {}
+    method = scores.methods.get(name, "")
     is_published = (
-        protocol == PROTOCOL and METHODS.get(name) == "FocusVLA" and kind_of(results) == "multi-weights"
+        protocol == scores.protocol and method in scores.by_task and kind_of(results) == "multi-weights"
     )
-    for suite in suites:
-        published = BY_TASK.get(suite) if is_published else None
+    for suite in shown:
+        published = scores.by_task[method].get(suite) if is_published else None
         cells = [
             Cell(
                 _rate(results, suite=suite, task=task),
@@ -201,13 +209,13 @@ def table_by_task(results: Sequence[EpisodeResult], name: str) -> Table:
             )
             for task in range(num_tasks)
         ]
-        rows[SUITE_TITLES.get(suite, suite)] = (*cells, _mean(cells))
+        rows[_title(suite)] = (*cells, _mean(cells))
     columns = (*(str(task + 1) for task in range(num_tasks)), "Average")
     return Table(
         f"Success by task, {name}, {protocol}: percent (successes/episodes, Wilson 95 %); ours / paper",
         columns,
         rows,
-        dict.fromkeys(rows, "Table 4, FocusVLA, multi-weights") if is_published else {},
+        dict.fromkeys(rows, f"Table 4, {method}, multi-weights") if is_published else {},
     )
 
 
@@ -224,10 +232,11 @@ def table_of_robustness(results: Sequence[EpisodeResult]) -> Table:
         task = clean_task(result.suite, result.task)
         if not result.error:
             outcomes.setdefault(axis, {})[task, result.trial] = result.success
-    suites = [suite for suite in SUITES if ("clean", suite) in outcomes]
-    if not suites:
+    shown = [suite for suite in suites() if ("clean", suite) in outcomes]
+    if not shown:
+        known = ", ".join(name for name, row in suites().items() if row.variants)
         raise ConfigurationError(
-            f"results: expected episodes of a clean suite ({', '.join(SUITES)}), got none. Run `focusvla evaluate "
+            f"results: expected episodes of a clean suite ({known}), got none. Run `focusvla evaluate "
             "--robustness`."
         )
 
@@ -240,13 +249,13 @@ def table_of_robustness(results: Sequence[EpisodeResult]) -> Table:
         return Cell(rate, clean=None if axis == "clean" else beside)
 
     rows = {
-        axis: tuple(cell(axis, suite) for suite in suites)
-        for axis in ALL_AXES
-        if any((axis, suite) in outcomes for suite in suites)
+        axis: tuple(cell(axis, suite) for suite in shown)
+        for axis in all_axes()
+        if any((axis, suite) in outcomes for suite in shown)
     }
     return Table(
         f"Robustness, {protocol}: percent (successes/episodes, Wilson 95 %; minus clean, Newcombe 95 %)",
-        tuple(SUITE_TITLES[suite] for suite in suites),
+        tuple(map(_title, shown)),
         rows,
     )
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from focusvla.data.formats.known_specs import LIBERO_CAMERAS, libero_spec
 from focusvla.data.transforms import resize_picture
 from focusvla.errors import ConfigurationError, MissingDependencyError
 from focusvla.policy import FocusVLAPolicy
+from focusvla.suites.libero import LIBERO_CAMERAS, libero_spec
 from focusvla_client import Observation
 
 try:

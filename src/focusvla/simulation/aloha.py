@@ -14,10 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from focusvla.data.formats.known_specs import ALOHA_CAMERAS as CAMERAS
-from focusvla.data.formats.known_specs import aloha_spec
 from focusvla.errors import ConfigurationError, MissingDependencyError, require_known
-from focusvla.simulation.environment import Start, Task
 from focusvla.simulation.mesh_simplification import simplify_visual_meshes
 from focusvla.simulation.rendering import (
     MUJOCO_GROUPS,
@@ -25,36 +22,20 @@ from focusvla.simulation.rendering import (
     load_mujoco,
     select_rendering_back_end,
 )
+from focusvla.suites import Start, Task
+from focusvla.suites.aloha import ALOHA_CAMERAS as CAMERAS
+from focusvla.suites.aloha import ALOHA_SUITE, aloha_spec
 from focusvla_client.policy import Observation
-
-ALOHA_SUITE = "aloha"
 
 _COARSE_SHADOW_PIXELS = 1024
 """Side of the shadow map of simplified pictures; the simulator's own, 4096, takes longer than all the rest."""
 
 
-def aloha_tasks() -> list[Task]:
-    """The tasks of the suite `aloha`, by gym-aloha's own names; their starts are all drawn from a seed."""
-    instructions = {
-        "transfer_cube": "pick up the red cube with the right arm and hand it over to the left arm",
-        "insertion": "pick up the red peg and the blue socket and insert the peg into the socket",
-    }
-    return [
-        Task(ALOHA_SUITE, index, name, instruction, num_init_states=0)
-        for index, (name, instruction) in enumerate(instructions.items())
-    ]
-
-
-def aloha_task(index: int) -> Task:
-    """One task by its number.
-
-    Raises:
-        ConfigurationError: there is no such task.
-    """
-    tasks = aloha_tasks()
-    if not 0 <= index < len(tasks):
-        raise ConfigurationError(f"task={index}: expected 0..{len(tasks) - 1} for suite {ALOHA_SUITE!r}.")
-    return tasks[index]
+_INSTRUCTIONS = {
+    "transfer_cube": "pick up the red cube with the right arm and hand it over to the left arm",
+    "insertion": "pick up the red peg and the blue socket and insert the peg into the socket",
+}
+"""By gym-aloha's own names of its tasks."""
 
 
 @contextlib.contextmanager
@@ -70,6 +51,19 @@ def _without_logging() -> Iterator[None]:
 
 class AlohaEnvironment:
     """One task, built once (a second) and reset for each episode (a millisecond)."""
+
+    @staticmethod
+    def tasks(suite: str) -> list[Task]:
+        """The tasks of `aloha`, which has no variants; their starts are all drawn from a seed.
+
+        Raises:
+            ConfigurationError: another suite.
+        """
+        require_known("suite", suite, [ALOHA_SUITE])
+        return [
+            Task(suite, index, name, instruction, num_init_states=0)
+            for index, (name, instruction) in enumerate(_INSTRUCTIONS.items())
+        ]
 
     def __init__(self, task: Task, image_size: int = 256, mesh_cell_meters: float = 0.0):
         """Build `task`, its images being squares of `image_size` pixels.
@@ -155,6 +149,9 @@ class AlohaEnvironment:
     def replay_images(self, snapshot: Float[np.ndarray, " joints"]) -> dict[str, np.ndarray]:
         """The images that `observe` would have given at `snapshot`."""
         return self._images(snapshot, CAMERAS)
+
+    def replay_regions(self, snapshot: Float[np.ndarray, " joints"]) -> None:
+        """Not told here."""
 
     def apply(self, action: np.ndarray) -> None:
         """Carry out one action of 14 numbers, laid out as the spec says, for 20 ms.

@@ -1,56 +1,35 @@
-"""What every simulator offers to demonstrations and evaluation."""
+"""What every simulator offers to demonstrations and evaluation, and how its environments are found and built."""
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+import gc
+from collections.abc import Sequence
+from pkgutil import resolve_name
+from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from focusvla.errors import ConfigurationError
+from focusvla.suites import Task, playable_suite
 from focusvla_client import Environment
 
-REGIONS = ("object", "target", "gripper")
-"""What a task is about, in this order: what is moved, where it goes, and what moves it."""
 
-
-@dataclass(frozen=True)
-class Task:
-    """One task of a suite."""
-
-    suite: str
-    index: int
-    name: str
-    instruction: str
-    num_init_states: int
-    """Starts that the benchmark itself stored; 0 where it draws them from a seed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """Where an episode begins."""
-
-    init_state: int | None
-    """Index into the benchmark's own init states (the test set), or None for a fresh reset drawn from
-    `seed`."""
-    seed: int = 0
-    """Seeds everything drawn at reset."""
-    resets_before: int = 0
-    """Resets that drew from the same seed before this one: published loops seed a task once, not each trial."""
-    scenes_before: int = 0
-    """Scenes that such a loop had built before its first reset, where each reset builds another: all of them draw along
-    (`focusvla.simulation.libero_resets`). 0 where resets build none."""
-    displacement_meters: float = 0.0
-    """Each movable object that the task names is moved by up to this much along x and y each, to where it stands free
-    and within reach."""
-    arm_displacement_meters: float = 0.0
-    """The arm begins up to this far from its home along each axis; for demonstrations that show how to
-    recover."""
-    settle_steps: int = 10
-    """Control steps of standing still before the policy begins."""
-
-
-@runtime_checkable
 class SimulatedEnvironment(Environment, Protocol):
-    """An environment that can also be drawn later: `snapshot` now, `replay_images` at any time."""
+    """An environment that can also be drawn later: `snapshot` now, `replay_images` at any time.
+
+    Its class is called with a task, the side of its square images in pixels, and the detail in meters to which meshes may
+    be simplified in demonstrations, 0 for none.
+    """
+
+    @staticmethod
+    def tasks(suite: str) -> Sequence[Task]:
+        """The tasks of a suite or a variant, in their order.
+
+        Raises:
+            ConfigurationError: the suite is unknown (nearest names are given) or has no runnable task.
+            MissingDependencyError: the simulator is not installed.
+            RenderingError: nothing can draw here.
+        """
+        ...
 
     @property
     def task(self) -> Task:
@@ -65,6 +44,61 @@ class SimulatedEnvironment(Environment, Protocol):
         """The images of every camera that `observe` would have given at `snapshot`."""
         ...
 
+    def replay_regions(
+        self, snapshot: Float[np.ndarray, " joints"]
+    ) -> dict[str, Bool[np.ndarray, "regions height width"]] | None:
+        """Where the task's object, its target and the gripper are in those images, in the order of
+        `focusvla.suites.REGIONS`; None where the simulator cannot tell."""
+        ...
+
     def close(self) -> None:
         """Free the renderer."""
         ...
+
+
+def _environment_class(suite: str) -> Any:
+    return resolve_name(playable_suite(suite).environment)
+
+
+def suite_tasks(suite: str) -> list[Task]:
+    """The tasks of `suite`, such as `libero_object`, `libero_object_with_mug` or `aloha`.
+
+    Raises:
+        ConfigurationError: the suite is unknown (nearest names are given) or has no runnable task.
+        MissingDependencyError: its simulator is not installed.
+        RenderingError: nothing can draw here.
+    """
+    return list(_environment_class(suite).tasks(suite))
+
+
+def suite_task(suite: str, index: int) -> Task:
+    """One task by its number in the suite.
+
+    Raises:
+        ConfigurationError: there is no such task.
+    """
+    tasks = suite_tasks(suite)
+    if not 0 <= index < len(tasks):
+        raise ConfigurationError(f"task={index}: expected 0..{len(tasks) - 1} for suite {suite!r}.")
+    return tasks[index]
+
+
+_only: dict[tuple[str, int, int, float], SimulatedEnvironment] = {}
+
+
+def only_environment(
+    suite: str, task: int, image_size: int, mesh_cell_meters: float = 0.0
+) -> SimulatedEnvironment:
+    """This process's one environment, kept from call to call; asked for another task, it frees the one before.
+
+    For worker processes: an environment takes seconds to build and up to a gigabyte of memory.
+    """
+    key = suite, task, image_size, mesh_cell_meters
+    if key not in _only:
+        for environment in _only.values():
+            environment.close()
+        _only.clear()
+        gc.collect()  # robosuite's objects refer to each other in circles
+        built = _environment_class(suite)(suite_task(suite, task), image_size, mesh_cell_meters)
+        _only[key] = built
+    return _only[key]

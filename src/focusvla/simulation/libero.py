@@ -13,22 +13,21 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from focusvla.data.formats.known_specs import LIBERO_CAMERAS, libero_spec
 from focusvla.errors import ConfigurationError, MissingDependencyError, require_known
 from focusvla.simulation.compiler_cache import give_compilers_a_cache
-from focusvla.simulation.environment import REGIONS, Start, Task
 from focusvla.simulation.libero_resets import BenchmarkResets
 from focusvla.simulation.libero_scene import LiberoScene
 from focusvla.simulation.libero_stepping import ExactStepper
 from focusvla.simulation.mesh_simplification import simplify_visual_meshes
 from focusvla.simulation.rendering import Renderer, load_mujoco, select_rendering_back_end
+from focusvla.suites import REGIONS, Start, Task
+from focusvla.suites.libero import LIBERO_CAMERAS, libero_spec
 from focusvla_client.policy import Observation
 
 CAMERAS: dict[str, str] = dict(zip(LIBERO_CAMERAS, ("agentview", "robot0_eye_in_hand"), strict=True))
@@ -54,13 +53,6 @@ _FALL_METERS = 0.2
 _OWN_WORDS = ("_lan", "_task")
 """LIBERO-PRO's suites that say something else than the task's name, from which all other instructions are made; policies
 are trained on those, and the files of the other suites differ from them in single words."""
-
-
-@dataclass(frozen=True)
-class LiberoTask(Task):
-    """A task and the file that describes it."""
-
-    bddl_file: str
 
 
 @contextlib.contextmanager
@@ -91,7 +83,8 @@ def _benchmark(suite: str) -> Any:
         return suites[suite]()
 
 
-def libero_tasks(suite: str) -> list[LiberoTask]:
+@cache
+def libero_tasks(suite: str) -> tuple[Task, ...]:
     """The tasks of `suite`, such as `libero_object`.
 
     Raises:
@@ -100,55 +93,47 @@ def libero_tasks(suite: str) -> list[LiberoTask]:
         RenderingError: nothing can draw here.
     """
     benchmark = _benchmark(suite)
+    if not benchmark.tasks:
+        raise ConfigurationError(f"suite={suite!r} is registered but has no runnable task.")
     with _quietly():
-        from libero.libero import get_libero_path
-
-        if not benchmark.tasks:
-            raise ConfigurationError(f"suite={suite!r} is registered but has no runnable task.")
-        folder = get_libero_path("bddl_files")
-        tasks = []
-        for index, task in enumerate(benchmark.tasks):
-            file = os.path.join(folder, task.problem_folder, task.bddl_file)
-            tasks.append(
-                LiberoTask(
-                    suite=suite,
-                    index=index,
-                    name=task.name,
-                    instruction=_own_words(file) if suite.endswith(_OWN_WORDS) else task.language,
-                    num_init_states=len(benchmark.get_task_init_states(index)),
-                    bddl_file=file,
-                )
+        return tuple(
+            Task(
+                suite=suite,
+                index=index,
+                name=task.name,
+                instruction=_own_words(_bddl_file(task)) if suite.endswith(_OWN_WORDS) else task.language,
+                num_init_states=len(benchmark.get_task_init_states(index)),
             )
-        return tasks
+            for index, task in enumerate(benchmark.tasks)
+        )
 
 
-def _own_words(bddl_file: str) -> str:
+def bddl_file(task: Task) -> str:
+    """The path of the file that describes a task of LIBERO."""
+    return _bddl_file(_benchmark(task.suite).tasks[task.index])
+
+
+def _bddl_file(task: Any) -> str:
+    from libero.libero import get_libero_path
+
+    return os.path.join(get_libero_path("bddl_files"), task.problem_folder, task.bddl_file)
+
+
+def _own_words(file: str) -> str:
     """The instruction in a task's file, its quotation marks those of a keyboard."""
     from libero.libero.envs.bddl_utils import get_problem_info
 
     return (
-        get_problem_info(bddl_file)["language_instruction"]
-        .lower()
-        .replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+        get_problem_info(file)["language_instruction"].lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     )
-
-
-def libero_task(suite: str, index: int) -> LiberoTask:
-    """One task by its number in the suite.
-
-    Raises:
-        ConfigurationError: there is no such task.
-    """
-    tasks = libero_tasks(suite)
-    if not 0 <= index < len(tasks):
-        raise ConfigurationError(f"task={index}: expected 0..{len(tasks) - 1} for suite {suite!r}.")
-    return tasks[index]
 
 
 class LiberoEnvironment:
     """One task, built once (seconds) and reset for each episode (0.1 s)."""
 
-    def __init__(self, task: LiberoTask, image_size: int = 256, mesh_cell_meters: float = 0.0):
+    tasks = staticmethod(libero_tasks)
+
+    def __init__(self, task: Task, image_size: int = 256, mesh_cell_meters: float = 0.0):
         """Build `task`, its images being squares of `image_size` pixels.
 
         With `mesh_cell_meters` pictures show simplified meshes: twice as fast, and for demonstrations only.
@@ -161,7 +146,7 @@ class LiberoEnvironment:
 
             self._mujoco = mujoco
             self._control = ControlEnv(
-                bddl_file_name=task.bddl_file,
+                bddl_file_name=bddl_file(task),
                 use_camera_obs=False,
                 has_offscreen_renderer=False,
                 hard_reset=False,

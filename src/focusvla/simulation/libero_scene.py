@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int8
 
-from focusvla.simulation.environment import REGIONS
 from focusvla.simulation.rendering import load_mujoco
+from focusvla.suites import REGIONS
 
 _COLLISION_GROUP, _VISUAL_GROUP = 0, 1
 

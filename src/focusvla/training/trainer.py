@@ -65,15 +65,17 @@ class StepReport:
 def train(
     experiment: ExperimentConfig,
     source: EpisodeSource,
-    run: Path,
+    run: str | Path,
     *,
-    cache_folder: Path,
+    cache_folder: Path | None = None,
     on_step: Callable[[StepReport], None] = lambda report: None,
     on_stage: StageProgress = lambda stage, done, total: None,
     on_remark: Remark = lambda text: None,
     on_checkpoint: OnCheckpoint = lambda folder: {},
 ) -> Path:
     """Train `experiment` on `source` in the folder `run`, going on from its newest checkpoint if it has one.
+
+    Decoded frames are kept in `cache_folder`, or in one of the run's own.
 
     Processes that torchrun or `accelerate launch` started together share the work. Returns the last checkpoint.
 
@@ -86,7 +88,7 @@ def train(
         StorageError: the disk is full or a folder cannot be written.
         StoppedError: SIGTERM or Ctrl-C came; the step is saved.
     """
-    config = experiment.training
+    run, config = Path(run), experiment.training
     _require_fitting(experiment, source)
     instructions = (source.episode(index).instruction for index in range(source.num_episodes))
     experiment = with_vocabulary(experiment, instructions)
@@ -127,7 +129,14 @@ def train(
         model.to(engine.device)
     with engine.first_on_host():  # who decodes and encodes what the others then find
         loaders = open_loaders(
-            model, experiment, source, statistics, cache_folder, engine.device, on_stage, on_remark
+            model,
+            experiment,
+            source,
+            statistics,
+            cache_folder or run / "cache",
+            engine.device,
+            on_stage,
+            on_remark,
         )
     module = engine.prepare(model)
     average = WeightAverage(learning_parameters(model).values(), config.ema_decay)

@@ -16,7 +16,7 @@ from focusvla.evaluation.evaluate import video_name
 from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.policy import FocusVLAPolicy, load_policy
-from focusvla.simulation.suites import suite_spec
+from focusvla.suites import suite_of
 from focusvla.visualization.focus_grids import FocusGrids, capture_grids
 from focusvla.visualization.focus_pictures import observation_file
 from focusvla.visualization.report_contents import EvaluationContents
@@ -47,7 +47,7 @@ class DrawnEpisode:
     @property
     def spec(self) -> Spec:
         """The conventions of its actions and states."""
-        return suite_spec(self.result.suite, image_size=1)
+        return suite_of(self.result.suite).spec(1)
 
 
 @dataclass(frozen=True)

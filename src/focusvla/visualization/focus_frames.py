@@ -17,13 +17,11 @@ from focusvla.evaluation.episode_files import (
     read_trajectory,
 )
 from focusvla.evaluation.episodes import PlannedEpisode
-from focusvla.evaluation.presentation import PresentedEnvironment, environment_of
-from focusvla.evaluation.protocol import Protocol, protocol
+from focusvla.evaluation.presentation import environment_of
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.policy import FocusVLAPolicy
-from focusvla.simulation.environment import SimulatedEnvironment
-from focusvla.simulation.libero import LiberoEnvironment
-from focusvla.simulation.suites import only_environment, suite_spec
+from focusvla.simulation.environment import SimulatedEnvironment, only_environment
+from focusvla.suites import Protocol, protocol, suite_of
 from focusvla.visualization.focus_metrics import Regions
 from focusvla_client import Observation, Spec, episode
 
@@ -84,11 +82,11 @@ def frames_of_results(results: Path, with_regions: bool) -> Iterator[Frame]:
     """
     for result in observed_episodes(results):
         planned = PlannedEpisode.of(result)
-        cameras = [camera.name for camera in suite_spec(result.suite, image_size=1).cameras]
+        cameras = [camera.name for camera in suite_of(result.suite).spec(1).cameras]
         images, states = read_observations(episode_file(results, "observations", planned), cameras)
         size = len(images[cameras[0]][0])
         steps = range(0, len(states) * result.actions_per_inference, result.actions_per_inference)
-        spec = suite_spec(result.suite, size)
+        spec = suite_of(result.suite).spec(size)
         regions = _recorded_regions(results, result, size, steps) if with_regions else None
         for index, step in enumerate(steps):
             seen = {camera: frames[index] for camera, frames in images.items()}
@@ -185,5 +183,4 @@ def _recorded_regions(
 
 
 def _regions(environment: SimulatedEnvironment, snapshot: np.ndarray) -> Regions | None:
-    knows = isinstance(environment, LiberoEnvironment | PresentedEnvironment)
-    return environment.replay_regions(snapshot) if knows else None
+    return environment.replay_regions(snapshot)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 
-from focusvla.simulation.environment import REGIONS
+from focusvla.suites import REGIONS
 from focusvla.visualization.attention_maps import FocusMaps, Look
 
 Regions = Mapping[str, Bool[np.ndarray, "regions height width"]]

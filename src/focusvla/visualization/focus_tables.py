@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from focusvla.evaluation.clustered import ClusteredMean, clustered_mean
 from focusvla.model.taps import STREAMS
-from focusvla.simulation.environment import REGIONS
+from focusvla.suites import REGIONS
 from focusvla.visualization.focus_metrics import FrameFocus
 
 Found = Sequence[FrameFocus]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from focusvla.checkpoint import open_checkpoint
 from focusvla.config import AS_STORED
-from focusvla.config.suites import clean_suite
 from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.parts import choose_parts
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.policy import FocusVLAPolicy, load_policy
+from focusvla.suites import clean_suite
 from focusvla.versions import versions
 from focusvla.visualization.episode_browser import browser_contents
 from focusvla.visualization.episode_records import Progress, choose_episodes, drawn_episodes, read_records

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from focusvla.checkpoint import checkpoint_steps, open_checkpoint
-from focusvla.config.suites import clean_suite
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import (
@@ -25,6 +24,7 @@ from focusvla.evaluation.results import (
     success_rate_by_task,
     unfinished,
 )
+from focusvla.suites import clean_suite
 from focusvla.training.metrics import read_metrics
 from focusvla.visualization.charts import LineChart, Series, line_chart, smooth
 

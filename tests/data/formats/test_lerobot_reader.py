@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from focusvla.data.formats.known_specs import libero_spec
 from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.data.memory import MemorySource
 from focusvla.errors import DataError
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Camera, Spec
 from written_datasets import gray_memory, write_lerobot, write_older_lerobot
 

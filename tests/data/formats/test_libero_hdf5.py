@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from focusvla.data.formats.known_specs import libero_spec
 from focusvla.data.formats.libero_hdf5 import (
     LiberoHDF5Source,
     chosen_after,
@@ -18,6 +17,7 @@ from focusvla.data.formats.libero_hdf5 import (
 from focusvla.data.formats.opening import open_source
 from focusvla.data.memory import MemorySource
 from focusvla.errors import DataError
+from focusvla.suites.libero import libero_spec
 from written_datasets import gray_memory, write_libero_hdf5
 
 h5py = pytest.importorskip("h5py", reason="needs the extra `hdf5`")

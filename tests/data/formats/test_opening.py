@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from focusvla.data.formats.hub import download
-from focusvla.data.formats.known_specs import libero_spec
 from focusvla.data.formats.opening import open_source, read_spec
 from focusvla.data.memory import MemorySource
 from focusvla.errors import ConfigurationError, DataError
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Spec
 from focusvla_client.bimanual import robotwin_spec
 from hub_server import serve_dataset

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from focusvla.data.formats.known_specs import libero_spec
 from focusvla.data.formats.opening import remarks
 from focusvla.data.formats.rlds import RLDSSource
 from focusvla.data.memory import MemorySource
 from focusvla.errors import DataError
+from focusvla.suites.libero import libero_spec
 from focusvla_client.spec import GRIPPER_OPEN_NEGATIVE, IMAGE_BOTTOM_UP_ROTATED_180
 from written_datasets import encoded, example_record, gray_memory, write_records, write_rlds
 

@@ -6,8 +6,8 @@ import pytest
 from focusvla.data.transforms import resize_picture
 from focusvla.errors import ConfigurationError
 from focusvla.serving.forms import read_request
-from focusvla.simulation.aloha import aloha_spec
-from focusvla.simulation.libero import libero_spec
+from focusvla.suites.aloha import aloha_spec
+from focusvla.suites.libero import libero_spec
 
 LIBERO, ALOHA = libero_spec(32), aloha_spec(32)
 BOTH, THREE = ("image", "image2"), ("top", "left_wrist", "right_wrist")

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from focusvla.checkpoint import load_weights, read_tokenizer
 from focusvla.data.crops import crop_center
-from focusvla.data.formats.known_specs import KNOWN_SPECS
 from focusvla.data.formats.lerobot_layout import SPEC_PATH, camera_key
 from focusvla.data.formats.lerobot_metadata import choose_spec
 from focusvla.data.formats.lerobot_reader import LeRobotSource
@@ -30,6 +29,7 @@ from focusvla.model.focusvla import FocusVLA, absolute_errors
 from focusvla.model.language import WordTokenizer
 from focusvla.model.prompt import PromptTokenizer
 from focusvla.model.weights import load_pretrained
+from focusvla.suites import conventions
 from focusvla.training.loaders import STD_MARGIN
 from focusvla.training.optimization import action_weights, parameter_groups
 from focusvla.types import ModelInputs
@@ -239,7 +239,7 @@ def _spec_of(data_set: Path, given: Spec | None) -> Spec:
     if given is None and not (data_set / SPEC_PATH).is_file():
         raise ConfigurationError(
             f"policy.spec: expected what the numbers of {data_set} mean, which LeRobot does not say, got none. Give "
-            f"--policy.spec=NAME, which is one of {', '.join(KNOWN_SPECS)}, or a JSON file like {SPEC_PATH} of data "
+            f"--policy.spec=NAME, which is one of {', '.join(conventions())}, or a JSON file like {SPEC_PATH} of data "
             "that focusvla wrote."
         )
     return LeRobotSource(data_set, given).spec

@@ -19,9 +19,9 @@ from typing import Any
 
 from focusvla.data.formats import lerobot_layout as layout
 from focusvla.data.formats.file_source import agreed_spec, read_json
-from focusvla.data.formats.known_specs import is_mislabeled_libero
 from focusvla.data.formats.lerobot_tables import read_table
 from focusvla.errors import DataError
+from focusvla.suites.libero import is_mislabeled_libero
 from focusvla_client import Camera, Spec
 
 _OLDER_VERSIONS = ("v2.1", "v2.0")

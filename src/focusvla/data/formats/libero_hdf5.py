@@ -39,8 +39,8 @@ from focusvla.data.formats.hdf5 import (
     read_array,
     read_columns,
 )
-from focusvla.data.formats.known_specs import libero_spec
 from focusvla.errors import DataError
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Camera, Spec
 
 FILE_ENDING = "_demo.hdf5"

@@ -10,7 +10,6 @@ from pathlib import Path
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.formats.file_source import FileSource
 from focusvla.data.formats.hub import download, is_hub_name
-from focusvla.data.formats.known_specs import KNOWN_SPECS
 from focusvla.data.formats.lerobot_layout import INFO_PATH
 from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.data.formats.libero_hdf5 import FILE_ENDING, LiberoHDF5Source, is_libero_hdf5
@@ -18,6 +17,7 @@ from focusvla.data.formats.rlds import RLDSSource, is_rlds
 from focusvla.data.formats.robotwin import RoboTwinSource, is_robotwin
 from focusvla.data.mixture import parts_of
 from focusvla.errors import ConfigurationError, DataError, require_known
+from focusvla.suites import conventions
 from focusvla_client import Spec
 
 
@@ -111,8 +111,8 @@ def read_spec(text: str) -> Spec:
                 "Copy a data set's meta/spec.json and change it."
             ) from error
     name, _, size = text.partition(":")
-    require_known("spec", name, KNOWN_SPECS)
-    known = KNOWN_SPECS[name]
+    require_known("spec", name, conventions())
+    known = conventions()[name]
     sides = size.split("x") if size else list(map(str, known.published_size))
     if len(sides) != len(known.published_size) or not all(
         re.fullmatch(r"[1-9]\d{0,4}", side) for side in sides

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from focusvla.data.formats.file_source import Damage, FileSource, Recording, read_json
-from focusvla.data.formats.known_specs import libero_spec
 from focusvla.data.formats.stored_images import decode_image
 from focusvla.data.formats.tfrecord import (
     FeatureValues,
@@ -28,6 +27,7 @@ from focusvla.data.formats.tfrecord import (
     require_feature,
 )
 from focusvla.errors import DataError
+from focusvla.suites.libero import libero_spec
 from focusvla_client import Camera, Spec
 
 INFO_FILE = "dataset_info.json"

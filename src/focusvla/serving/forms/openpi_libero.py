@@ -9,7 +9,6 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from focusvla.data.formats.known_specs import LIBERO_CAMERAS, libero_spec
 from focusvla.errors import ConfigurationError
 from focusvla.serving.forms.fields import (
     Request,
@@ -18,6 +17,7 @@ from focusvla.serving.forms.fields import (
     read_state,
     require_fields,
 )
+from focusvla.suites.libero import LIBERO_CAMERAS, libero_spec
 from focusvla_client import Observation, Spec
 
 OPENPI_LIBERO = "openpi LIBERO"

@@ -2,10 +2,8 @@
 
 import pytest
 
-from focusvla.config.suites import clean_suite
 from focusvla.errors import ConfigurationError
-from focusvla.evaluation.protocol import PROTOCOLS, protocol
-from focusvla.simulation.environment import Start
+from focusvla.suites import Start, clean_suite, protocol, protocol_of, protocols
 
 
 def test_the_published_protocol_has_the_published_numbers():
@@ -56,7 +54,7 @@ def test_seeds_of_widened_starts_are_none_that_demonstrations_draw_their_displac
     """Demonstrations start from fresh resets, the protocol from init states; so no start can be shared."""
     assert all(
         p.start("libero_goal", trial).init_state == trial
-        for p in PROTOCOLS.values()
+        for p in protocols().values()
         if p.uses_init_states
         for trial in range(50)
     )
@@ -75,4 +73,13 @@ def test_an_unknown_protocol_and_a_suite_outside_it_are_named():
     with pytest.raises(
         ConfigurationError, match="suite='aloha': protocol 'libero_wide' covers libero_spatial"
     ):
-        protocol("libero_wide").max_steps_of("aloha")
+        protocol_of(["aloha"], "libero_wide")
+
+
+def test_without_a_name_the_usual_protocol_of_the_suites_is_meant():
+    assert protocol_of(["libero_goal", "libero_10_with_mug"]).name == "libero_openvla"
+    assert protocol_of(["aloha"]).name == "aloha_gym"
+    with pytest.raises(ConfigurationError, match="got libero_openvla for libero_goal, aloha_gym for aloha"):
+        protocol_of(["libero_goal", "aloha"])
+    with pytest.raises(ConfigurationError, match="did you mean 'libero_goal'"):
+        protocol_of(["libero_gaol"])
