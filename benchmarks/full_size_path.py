@@ -41,10 +41,10 @@ sys.path.insert(
 )  # where published names and shapes are written down
 from synthetic_vla_adapter import random_weights
 
+from focusvla.checkpoint import WEIGHTS, checkpoint_steps, open_checkpoint
 from focusvla.config import ModelConfig, TransformerConfig
 from focusvla.data.memory import random_source
 from focusvla.model.prompt import PROMPT
-from focusvla.policy import checkpoint_steps, find_checkpoint
 from focusvla.presets import paper
 from focusvla.suites.libero import libero_spec
 from focusvla.versions import versions
@@ -216,7 +216,7 @@ def convert(folder: Path, python: str) -> str:
         shutil.rmtree(made, ignore_errors=True)
     run(*module, "to-lerobot", folder / "run", there)
     run(*module, "from-lerobot", there, back)
-    ours, theirs = (load_file(path / "model.safetensors") for path in (find_checkpoint(folder / "run"), back))
+    ours, theirs = (load_file(path / WEIGHTS) for path in (open_checkpoint(folder / "run").folder, back))
     unequal = [name for name, tensor in ours.items() if not torch.equal(tensor, theirs[name])]
     assert not unequal, unequal
     assert ours.keys() == theirs.keys()

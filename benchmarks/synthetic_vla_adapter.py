@@ -29,9 +29,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 sys.path.insert(
     0, str(Path(__file__).parents[1] / "tests")
 )  # where published names and shapes are written down
+from focusvla.checkpoint import open_checkpoint
 from focusvla.config import InferenceConfig
 from focusvla.model.prompt import PROMPT
-from focusvla.policy import load_policy, weights_digest
+from focusvla.policy import load_policy
 from focusvla.presets import baseline_mixed
 from focusvla.versions import versions
 from focusvla_client import Observation
@@ -99,7 +100,7 @@ def measure(folder: Path, precision: str, calls: int) -> dict[str, object]:
         found[f"{name}_peak_memory_gb"] = rounded(peak_memory(CPU) / 1e9)
 
     began = time.perf_counter()
-    found["digest"] = weights_digest(folder)
+    found["digest"] = open_checkpoint(folder).digest
     timed("digest", began)
     began = time.perf_counter()
     policy = load_policy(folder)

@@ -31,12 +31,12 @@ os.environ.setdefault("LP_NUM_THREADS", "1")  # software rendering on one core
 
 import numpy as np
 
+from focusvla.checkpoint import open_checkpoint
 from focusvla.config import EvaluationConfig
 from focusvla.evaluation.episode_files import episode_file, read_trajectory
 from focusvla.evaluation.episodes import PlannedEpisode
 from focusvla.evaluation.evaluate import evaluate
 from focusvla.evaluation.policies import checkpoint_source
-from focusvla.policy import find_checkpoint
 from focusvla.simulation.environment import suite_task
 from focusvla.simulation.rendering import select_rendering_back_end
 from focusvla.suites import protocol
@@ -171,7 +171,7 @@ def main() -> None:
         "--max-steps", type=int, default=0, help="how much of an episode; 0 means the protocol's"
     )
     arguments = parser.parse_args()
-    checkpoint = find_checkpoint(arguments.checkpoint)
+    checkpoint = open_checkpoint(arguments.checkpoint).folder
     select_rendering_back_end()  # for vla-eval as well
     figures = {"episodes": 0, "equal": 0, "action_difference": 0.0, "state_difference": 0.0}
     for name in arguments.tasks:

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
+from focusvla.checkpoint import write_checkpoint as save_checkpoint
 from focusvla.config import ExperimentConfig
 from focusvla.data.normalization import Quantiles, Statistics, StatisticsByPart
 from focusvla.model.focusvla import FocusVLA
 from focusvla.model.prompt import PromptTokenizer
 from focusvla.suites.libero import libero_spec
-from focusvla.training.checkpoint import write_model
 from focusvla_client import Observation
 from written_datasets import gray_memory, store_images_in_tables, write_lerobot
 
@@ -105,8 +105,7 @@ def write_checkpoint(
             torch.nn.init.normal_(parameter, std=0.1)
     width = len(model.feature_mean)
     model.set_feature_statistics(torch.rand(width), 0.5 + torch.rand(width))
-    folder.mkdir()
-    write_model(
+    save_checkpoint(
         folder,
         experiment=experiment,
         weights=model.state_dict(),

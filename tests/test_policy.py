@@ -12,7 +12,7 @@ from focusvla.config import InferenceConfig
 from focusvla.data.frame_cache import open_frame_cache
 from focusvla.data.memory import random_source
 from focusvla.errors import CheckpointError, ConfigurationError
-from focusvla.policy import load_policy, weights_digest
+from focusvla.policy import load_policy
 from focusvla.presets import tiny
 from focusvla.suites.libero import libero_spec
 from focusvla.training.trainer import train
@@ -46,11 +46,6 @@ def observation(**changes) -> Observation:
 def test_a_run_and_its_checkpoint_give_the_same_policy(run):
     one, other = load_policy(run), load_policy(run / "checkpoints" / "step-00000002")
     np.testing.assert_array_equal(one.infer(observation()), other.infer(observation()))
-
-
-def test_weights_are_told_apart_by_their_digest(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    assert weights_digest(tmp_path) == "e3b0c44298fc1c14"  # SHA-256 of nothing
 
 
 def test_the_answer_is_a_chunk_in_physical_units(run):
@@ -156,7 +151,7 @@ def test_missing_and_unexpected_weights_are_listed(checkpoint):
     tensors = load_file(checkpoint / "model.safetensors")
     tensors["surprise"] = tensors.pop("action_queries")
     save_file(tensors, checkpoint / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"missing \['action_queries'\], unexpected \['surprise'\]"):
+    with pytest.raises(CheckpointError, match=r"missing: action_queries; unexpected: surprise\. Nothing"):
         load_policy(checkpoint)
 
 

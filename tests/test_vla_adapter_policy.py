@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from focusvla.checkpoint import open_checkpoint
 from focusvla.config import GivenPictures, InferenceConfig
 from focusvla.errors import CheckpointError, ConfigurationError
 from focusvla.model.prompt import PROMPT
-from focusvla.policy import load_policy, weights_digest
+from focusvla.policy import load_policy
 from focusvla.suites.libero import libero_spec
 from focusvla_client import Observation
 from vla_adapter_reference import Reference, command, seen
@@ -135,18 +136,18 @@ def test_shards_are_one_model_and_the_steps_are_in_the_name_of_the_head(run, obs
 
 
 def test_every_file_that_answers_depend_on_is_in_its_digest(run):
-    digests = {weights_digest(run)}
+    digests = {open_checkpoint(run).digest}
     head = torch.load(run / "action_head--checkpoint.pt")
     head["module.model.fc2.bias"] += 1
     torch.save(head, run / "action_head--checkpoint.pt")
-    digests.add(weights_digest(run))
+    digests.add(open_checkpoint(run).digest)
     statistics = {
         "libero_spatial_no_noops": STATISTICS | {"action": STATISTICS["action"] | {"q99": [1.0] * 7}}
     }
     (run / "dataset_statistics.json").write_text(json.dumps(statistics))
-    digests.add(weights_digest(run))
+    digests.add(open_checkpoint(run).digest)
     (run / "README.md").write_text("not one of them")
-    digests.add(weights_digest(run))
+    digests.add(open_checkpoint(run).digest)
     assert len(digests) == 3
 
 

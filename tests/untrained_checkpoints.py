@@ -1,16 +1,16 @@
 """Checkpoints of random weights, written without training."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
+from focusvla import checkpoint
 from focusvla.config import ExperimentConfig
-from focusvla.data.normalization import Quantiles, Statistics
+from focusvla.data.normalization import ALONE, Quantiles, Statistics, StatisticsByPart
 from focusvla.model.focusvla import FocusVLA
+from focusvla.model.prompt import PromptTokenizer
 from focusvla_client import Spec
 
 
@@ -30,18 +30,21 @@ def write_checkpoint(
         experiment, model=dataclasses.replace(experiment.model, language=language)
     )
     torch.manual_seed(0)
-    folder.mkdir(parents=True)
-    weights = FocusVLA(experiment.model).state_dict()
-    save_file({name: t.contiguous() for name, t in weights.items()}, folder / "model.safetensors")
-    statistics = Statistics(action=_ranges(len(spec.action)), state=_ranges(len(spec.state), constant=True))
-    for name, values in (
-        ("config", dataclasses.asdict(experiment)),
-        ("spec", spec.to_dict()),
-        ("statistics", statistics.to_dict()),
-    ):
-        (folder / f"{name}.json").write_text(json.dumps(values), "utf-8")
-    if tokenizer is not None:
-        tokenizer.save(str(folder / "tokenizer.json"))
+    checkpoint.write_checkpoint(
+        folder,
+        experiment=experiment,
+        weights=FocusVLA(experiment.model).state_dict(),
+        tokenizer=tokenizer and PromptTokenizer(tokenizer),
+        spec=spec,
+        statistics=StatisticsByPart(
+            {
+                ALONE: Statistics(
+                    action=_ranges(len(spec.action)), state=_ranges(len(spec.state), constant=True)
+                )
+            }
+        ),
+        origin="Written by a test.",
+    )
     return folder
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from focusvla.checkpoint import checkpoint_steps
 from focusvla.cli import main
 from focusvla.data.memory import MemorySource
 from focusvla.errors import ConfigurationError
-from focusvla.policy import checkpoint_steps, load_policy
+from focusvla.policy import load_policy
 from focusvla.training.metrics import read_metrics
 from written_datasets import write_lerobot
 

@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from focusvla.checkpoint import open_checkpoint
 from focusvla.cli import main
 from focusvla.cli.compare import compare
 from focusvla.cli.overrides import changed
@@ -13,7 +14,7 @@ from focusvla.cli.parsing import parse
 from focusvla.cli.training import train
 from focusvla.config import ExperimentConfig
 from focusvla.errors import ConfigurationError
-from focusvla.policy import load_policy, read_experiment
+from focusvla.policy import load_policy
 from focusvla.presets import paper, tiny
 from written_datasets import write_lerobot
 
@@ -140,7 +141,7 @@ def test_a_preset_is_trained_with_other_values_of_every_part(data_set, tmp_path,
     command = ("train", "tiny", "--data", str(data_set), "--output", str(output))
     assert run(*command, *values.split(), *others.split(), *CROPPED) == 0
     assert "the best by" not in capsys.readouterr().out  # nothing was measured
-    found = read_experiment(output / "checkpoints" / "step-00000001")
+    found = open_checkpoint(output).experiment
     assert (found.training.last_frames, found.training.validation_share) == ("dropped", 0)
     assert (found.model.chunk_length, found.model.num_action_queries) == (3, 3)
     assert (found.model.policy_head.num_kept_patches, found.model.vision.trainable) == (9, True)

@@ -52,3 +52,26 @@ def test_every_differing_field_is_listed_with_both_values():
 
 def test_equal_specs_pass():
     ARM.require_equal(dataclasses.replace(ARM), "the policy", "the robot")
+
+
+CLAW = dataclasses.replace(ARM, action=("x", "gripper_x", "claw"), grippers=("claw",))
+
+
+def test_grippers_are_those_that_the_spec_names_or_else_those_called_so():
+    two = dataclasses.replace(ARM, action=("left_gripper", "elbow", "right_gripper"))
+    assert [spec.gripper_places for spec in (ARM, two, CLAW)] == [(3,), (0, 2), (2,)]
+    assert dataclasses.replace(CLAW, grippers=()).gripper_places == ()
+    assert dataclasses.replace(ARM, state=("x", "finger_left", "gripper")).finger_places == (1, 2)
+
+
+def test_a_spec_of_before_grippers_were_named_is_read_and_written_as_it_was():
+    assert "grippers" not in ARM.to_dict()
+    assert Spec.from_dict(json.loads(json.dumps(CLAW.to_dict()))) == CLAW
+    assert Spec.from_dict({**ARM.to_dict(), "grippers": ["gripper"]}) == ARM
+    with pytest.raises(SpecMismatchError, match="grippers: None against \\('x',\\)"):
+        ARM.require_equal(dataclasses.replace(ARM, grippers=("x",)), "the policy", "the robot")
+
+
+def test_a_gripper_that_is_no_action_is_refused():
+    with pytest.raises(ValueError, match=r"spec.grippers: expected names in spec.action .* got 'hand'"):
+        dataclasses.replace(ARM, grippers=("hand",))

@@ -146,6 +146,7 @@ def test_statistics_of_another_width_than_the_spec_are_refused(spec: Spec):
 def test_a_gripper_commanded_by_minus_one_and_one_is_untouched(spec: Spec):
     assert untouched_dimensions(spec) == (2,)
     assert untouched_dimensions(replace(spec, gripper="absolute")) == ()
+    assert untouched_dimensions(replace(spec, grippers=spec.action[:1])) == (0,)
 
 
 def test_a_gripper_without_a_name_is_refused(spec: Spec):

@@ -8,6 +8,7 @@ import pytest
 
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.evaluation.results import (
+    FORMAT,
     EpisodeResult,
     ResultsFile,
     SuccessRate,
@@ -123,14 +124,48 @@ def test_results_of_another_policy_are_refused_and_kept(tmp_path):
     assert read_results(path) == [RESULT]
 
 
-def test_lines_written_before_protocols_had_revisions_are_of_the_first(tmp_path):
-    values = asdict(RESULT)
-    del values["protocol_revision"]
+def first_format(**changes: Any) -> str:
+    """A line as the first format had it, with the fields that it had from its beginning."""
+    values = asdict(RESULT) | changes
+    del values["protocol_revision"], values["condition"]
+    return json.dumps(values) + "\n"
+
+
+def test_a_file_of_the_last_format_is_read_and_gone_on_with_as_it_is(tmp_path):
     path = tmp_path / "results.jsonl"
-    path.write_text(json.dumps(values) + "\n")
-    assert read_results(path) == [replace(RESULT, protocol_revision=1)]
-    path.write_text(json.dumps({**values, "luck": 1}) + "\n")
-    with pytest.raises(DataError, match=r"line 1: .*fields \['luck'\] differ"):
+    path.write_text(first_format())
+    assert read_results(path) == [replace(RESULT, protocol_revision=1, condition="")]
+    file = ResultsFile(path, **IDENTITY)
+    file.append(replace(RESULT, trial=1))
+    first, second = path.read_text().splitlines(keepends=True)
+    assert first == first_format()
+    assert json.loads(second)["format"] == FORMAT
+    assert [result.trial for result in read_results(path)] == [0, 1]
+
+
+def test_a_field_that_no_version_has_had_is_left_out_said_once_and_kept_in_the_file(tmp_path, caplog):
+    path = tmp_path / "results.jsonl"
+    path.write_text(first_format() + first_format(trial=1, luck=1) + first_format(trial=2, luck=2))
+    before = path.read_text()
+    assert [result.trial for result in read_results(path)] == [0, 1, 2]
+    (warning,) = caplog.records
+    assert warning.getMessage().endswith("are left out: 'luck' (first in line 2)")
+    ResultsFile(path, **IDENTITY)
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (first_format(format=FORMAT + 1, luck=1), rf"got one of format {FORMAT + 1}, where this version reads 1 to"),
+        (json.dumps({"format": 1, "suite": "libero_object", "task": 2}) + "\n", "got one without actions_per_inf"),
+    ],
+    ids=["newer", "incomplete"],
+)  # fmt: skip
+def test_a_line_of_a_newer_format_or_without_what_all_have_is_refused(tmp_path, line, said):
+    path = tmp_path / "results.jsonl"
+    path.write_text(first_format() + line)
+    with pytest.raises(DataError, match=f"results.jsonl, line 2: expected an episode's result, {said}"):
         read_results(path)
 
 

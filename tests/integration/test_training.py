@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from focusvla.checkpoint import checkpoint_steps
 from focusvla.data.memory import random_source
-from focusvla.policy import checkpoint_steps
 from focusvla.suites.libero import libero_spec
 from focusvla.training.metrics import read_metrics
 from written_datasets import write_lerobot

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from focusvla.errors import ConfigurationError
-from focusvla.model.taps import recorded_layers, without_stream
+from focusvla.model.blocks import BLOCKS, PolicyBlock
+from focusvla.model.taps import _TAPS, recorded_layers, without_stream
 
 WIDTH, NUM_HEADS, CHUNK, QUERIES, PATCHES = 16, 4, 5, 3, 8
 
@@ -179,5 +180,26 @@ def test_a_pass_that_fails_leaves_no_hook(cascaded, make_inputs, tap):
 def test_a_head_that_attends_to_nothing_cannot_be_tapped(tiny_config, build, tap):
     config = dataclasses.replace(tiny_config, num_action_queries=CHUNK * tiny_config.action_dim)
     model = build(with_head(config, attention="mlp", latent="action_queries", num_kept_patches=PATCHES))
-    with pytest.raises(ConfigurationError, match=r"expected 'cascaded' or 'mixed', got 'mlp'"), tap(model):
+    with pytest.raises(ConfigurationError, match=r"expected a kind that attends, .* got 'mlp'"), tap(model):
         pass
+
+
+def test_each_kind_of_block_says_what_it_attends_to_and_if_anything_can_be_tapped():
+    assert {name: block.streams for name, block in BLOCKS.items()} == {
+        "cascaded": ("self", "action_query", "vision"),
+        "mixed": ("self", "action_query", "vision"),
+        "mlp": (),
+    }
+    assert {block for block in BLOCKS.values() if block.streams} == set(_TAPS)
+
+
+@pytest.mark.parametrize("tap", [recorded_layers, lambda model: without_stream(model, "vision")])
+def test_a_block_that_no_tap_knows_is_an_error_and_not_left_out(cascaded, tap):
+    class NewBlock(PolicyBlock):
+        streams = ("vision",)
+
+    cascaded.policy_head.blocks[1] = NewBlock()
+    before = num_hooks(cascaded)
+    with pytest.raises(NotImplementedError, match=r"NewBlock: expected a block that `_TAPS`"), tap(cascaded):
+        pass
+    assert num_hooks(cascaded) == before

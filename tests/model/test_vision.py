@@ -15,6 +15,7 @@ from focusvla.model.vision import (
     EfficientNetLite0Encoder,
     PatchEncoder,
     build_vision_encoder,
+    folded_published_weights,
     published_weights_path,
     read_published_weights,
     to_encoder_input,
@@ -107,6 +108,7 @@ def unfolded_trunk(weights: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tenso
 def test_the_folded_trunk_equals_the_published_network():
     torch.manual_seed(0)
     encoder = EfficientNetLite0Encoder(LITE0)
+    encoder.load_state_dict(folded_published_weights())
     images = torch.randint(0, 256, (2, 1, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
         features = encoder(images)

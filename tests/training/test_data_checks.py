@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from focusvla.checkpoint import checkpoint_steps, open_checkpoint
 from focusvla.config import ExperimentConfig
 from focusvla.data.episodes import Episode
 from focusvla.data.inspection.data_set import inspect_source
@@ -17,7 +18,6 @@ from focusvla.data.memory import MemorySource
 from focusvla.data.mixture import MixturePart, MixtureSource
 from focusvla.data.normalization import Quantiles, Statistics
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
-from focusvla.policy import checkpoint_steps, read_conventions
 from focusvla.presets import tiny
 from focusvla.training.data_checks import DATA_FILE, check_data
 from focusvla.training.metrics import read_metrics
@@ -89,7 +89,9 @@ def written(run: Path) -> dict:
 def test_sound_data_is_trained_on_without_a_word_and_by_the_statistics_that_it_holds(make, tmp_path):
     source = make()
     assert go(source, tmp_path) == []
-    assert read_conventions(tmp_path / "run/checkpoints/step-00000002")[1].choose() == source.statistics()
+    assert (
+        open_checkpoint(tmp_path / "run/checkpoints/step-00000002").statistics.choose() == source.statistics()
+    )
     assert written(tmp_path / "run")["problems"] == []
 
 
@@ -102,13 +104,13 @@ def test_statistics_of_other_data_are_computed_anew_which_is_told_and_written(ma
     source.stored = Statistics(action=half, state=right.state)
     (told,) = go(source, tmp_path)
     assert told.startswith("warning: data, action: the stored statistics are not of this data in x, y, z, ")
-    assert read_conventions(tmp_path / "run/checkpoints/step-00000002")[1].choose() == right
+    assert open_checkpoint(tmp_path / "run/checkpoints/step-00000002").statistics.choose() == right
     (problem,) = written(tmp_path / "run")["problems"]
     assert (problem["part"], problem["severity"]) == ("", "warning")
     inspected = find_problems(inspect_source(source, chunk_length=4))
     assert problem["finding"] in [each.finding for each in inspected]
     go(source, tmp_path, steps=4)  # and goes on with them
-    assert read_conventions(tmp_path / "run/checkpoints/step-00000004")[1].choose() == right
+    assert open_checkpoint(tmp_path / "run/checkpoints/step-00000004").statistics.choose() == right
 
 
 def test_a_dimension_that_rarely_moves_is_trained_over_its_whole_range(make, tmp_path):
@@ -120,7 +122,7 @@ def test_a_dimension_that_rarely_moves_is_trained_over_its_whole_range(make, tmp
     assert told.startswith(
         "warning: data, action: q01 and q99 lie together although values vary in axis_angle_x"
     )
-    ranges = read_conventions(tmp_path / "run/checkpoints/step-00000002")[1].choose().action
+    ranges = open_checkpoint(tmp_path / "run/checkpoints/step-00000002").statistics.choose().action
     assert (ranges.q01[3], ranges.q99[3]) == (0.0, 0.5)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from focusvla.checkpoint import best_step
 from focusvla.config import Augmentation, ExecutionConfig, PictureConfig
 from focusvla.data.crops import crop_center
 from focusvla.data.frame_cache import open_frame_cache
@@ -17,7 +18,7 @@ from focusvla.presets import paper, tiny
 from focusvla.training.engine import Engine
 from focusvla.training.features import open_features
 from focusvla.training.metrics import read_metrics
-from focusvla.training.run import begin_run, best_step
+from focusvla.training.run import begin_run
 from focusvla.training.trainer import accumulate_gradients, train
 from focusvla.types import Batch, ModelInputs
 from focusvla_client import Observation

@@ -13,13 +13,14 @@ import torch
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
+from focusvla.checkpoint import checkpoint_folder
 from focusvla.config import ExperimentConfig
 from focusvla.data.memory import MemorySource
 from focusvla.data.normalization import Statistics
 from focusvla.data.video import encode_video
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.model.focusvla import FocusVLA
-from focusvla.policy import FocusVLAPolicy, checkpoint_folder
+from focusvla.policy import FocusVLAPolicy
 from focusvla.presets import tiny
 from focusvla.suites import protocol
 from focusvla.suites.libero import libero_spec
@@ -115,6 +116,7 @@ def save_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
         is_blind: bool = False,
         error: str = "",
         checkpoint: Path = Path("runs/mini"),
+        precision: str = "",
     ) -> Evaluation:
         folder = tmp_path / "results" / name
         folder.mkdir(parents=True)
@@ -134,7 +136,7 @@ def save_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
                 inferences=5,
                 seconds=2.5,
                 protocol=protocol_name,
-                policy=policy,
+                policy=f"{policy}-{precision}" if precision else policy,
                 actions_per_inference=8,
                 error=error if trial == len(outcomes) - 1 else "",
                 versions={"torch": "1.2.3"},

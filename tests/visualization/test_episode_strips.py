@@ -1,5 +1,7 @@
 """Which moments of an episode are shown, and what is said beside them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,16 @@ def test_the_first_the_last_and_those_around_the_closing_gripper_are_shown(sourc
     assert strip.moments[4].numbers[-1] == "fingers 0.020"
     assert [moment.picture_step for moment in strip.moments] == [0, 4, 4, 6, 6, 8]
     assert strip.moments[2].seconds == 0.25
+
+
+def test_a_gripper_that_the_spec_alone_calls_so_is_seen_to_close(source):
+    names = (*source.spec.action[:-1], "claw")
+    spec = replace(source.spec, action=names, grippers=("claw",))
+    strip = choose_strip(MemorySource(replace(spec, cameras=()), [source.episode(0)], [{}]), 0)
+    assert [moment.events for moment in strip.moments if moment.step in (5, 6)] == [
+        ("claw is told to close",),
+        ("claw closes fastest",),
+    ]
 
 
 def test_every_moment_has_its_own_picture_of_each_camera(source):

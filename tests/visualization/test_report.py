@@ -172,6 +172,22 @@ def test_observations_of_another_checkpoint_are_said_to_be(save_page, save_run, 
     assert "standard starts, played by another checkpoint, trial 0." in page.text("focus")
 
 
+def test_results_of_a_policy_in_bfloat16_are_its_checkpoint_s_own(
+    tmp_path, experiment, save_run, save_evaluation, save_drawing, save_observations
+):
+    checkpoint = save_run("mini", experiment).path / "checkpoints/step-00000020"
+    evaluation = save_evaluation("gpu", "libero_openvla", [True], checkpoint=checkpoint, precision="bfloat16")
+    save_drawing(evaluation, 0, True)
+    save_observations(evaluation)
+    page = Page(
+        write_report(tmp_path / "out.html", title="GPU", evaluations=[evaluation], checkpoint=checkpoint)
+    )
+    assert "Observations of FocusVLA, standard starts, trial 0." in page.text("focus")
+    assert (
+        "The evaluated checkpoint" not in page.source
+    )  # neither changed nor gone: the browser shows where it looked
+
+
 def test_the_page_says_what_was_run(save_page):
     page = save_page()
     text = page.text("provenance")
@@ -302,7 +318,7 @@ def test_damaged_metrics_and_versions_are_named(tmp_path, save_run, experiment):
     run = save_run("mini", experiment)
     versions = run.path / "checkpoints" / "step-00000020" / "versions.json"
     versions.unlink()
-    with pytest.raises(CheckpointError, match=r"versions\.json: expected a JSON file"):
+    with pytest.raises(CheckpointError, match=r"versions\.json: cannot be read"):
         write_report(tmp_path / "report.html", title="Damaged", runs=[run])
     (run.path / "metrics.jsonl").write_text("half\n")
     with pytest.raises(DataError, match=r"metrics\.jsonl: expected a JSON object a line"):

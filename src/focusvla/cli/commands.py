@@ -238,12 +238,12 @@ def report(
         device: Where policies answer again to show where they looked: `auto` (a GPU if there is one), `cpu`, `cuda` or
             another device of torch's.
     """
-    from focusvla.policy import find_checkpoint, read_experiment
+    from focusvla.checkpoint import open_checkpoint
     from focusvla.visualization.report import Evaluation, TrainingRun, write_report
 
     if episodes < 0:
         raise ConfigurationError(f"episodes: expected 0 or more, got {episodes}.")
-    seeing = [path for path in run if read_experiment(find_checkpoint(path)).model.vision.encoder != "none"]
+    seeing = [path for path in run if open_checkpoint(path).experiment.model.vision.encoder != "none"]
     named = [split_name(given, "results") for given in results]
     with bar("focus") as shown:
         page = write_report(

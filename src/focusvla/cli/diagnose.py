@@ -37,11 +37,12 @@ def diagnose(
         output: Folder of the episodes to play.
         config: Which episodes, under all controls if none are named.
     """
+    from focusvla.checkpoint import open_checkpoint
     from focusvla.data.formats.opening import open_source
     from focusvla.data.mixture import open_mixture
     from focusvla.evaluation.diagnosis import Diagnosis, controls_of, measure_action_errors, part_of_data
     from focusvla.evaluation.parts import choose_parts
-    from focusvla.policy import find_checkpoint, load_policy, read_conventions
+    from focusvla.policy import load_policy
 
     if not data and output is None:
         raise ConfigurationError(
@@ -49,10 +50,10 @@ def diagnose(
         )
     if config.robustness:
         raise ConfigurationError("robustness: expected none here, got --robustness. Use `focusvla evaluate`.")
-    checkpoint = find_checkpoint(checkpoint)
+    opened = open_checkpoint(checkpoint)
     errors, results = None, []
     with for_people(as_json):
-        _, statistics = read_conventions(checkpoint)
+        statistics = opened.statistics
         part = None
         if output is not None or config.statistics:  # what does not fit is told before anything is measured
             part = next(iter(choose_parts(statistics.parts, config.suites, config.statistics).values()), None)
@@ -62,13 +63,13 @@ def diagnose(
                 [Path(each) for each in data], normalized_by="joint", open_source=open_source
             )
             part = part_of_data(statistics, source)
-        policy = load_policy(checkpoint, say_device(config.device), part, config.pictures)
+        policy = load_policy(opened.folder, say_device(config.device), part, config.pictures)
         if source is not None:
             with bar("errors") as shown:
                 errors = measure_action_errors(policy, source, shown.update)
         if output is not None:
             config = replace(config, controls=config.controls or controls_of(policy))
-            results = play(checkpoint, output, config, "diagnosis")
+            results = play(opened.folder, output, config, "diagnosis")
     found = Diagnosis(errors, results)
     if as_json:
         say_json(found.to_dict())

@@ -159,13 +159,14 @@ def _policies(
     pictures: GivenPictures,
 ) -> dict[str, dict[str, Any]]:
     """By suite, or under an empty name if there is none, all policies by name, each as its suite's robot."""
+    from focusvla.checkpoint import open_checkpoint
     from focusvla.evaluation.parts import choose_parts
-    from focusvla.policy import find_checkpoint, load_policy, read_conventions
+    from focusvla.policy import load_policy
     from focusvla.suites import clean_suite
 
     found: dict[str, dict[str, Any]] = {suite: {} for suite in suites or [""]}
     for name, folder in folders.items():
-        _, known = read_conventions(find_checkpoint(folder))
+        known = open_checkpoint(folder).statistics
         if suites:
             parts = choose_parts(known.parts, suites, statistics)
         else:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from focusvla.checkpoint import WEIGHTS, checkpoint_step
 from focusvla.cli.training import PeriodicEvaluation
 from focusvla.config import EvaluationConfig
 from focusvla.data.episodes import EpisodeSource
@@ -99,8 +100,6 @@ class Evaluations:
     def begin(self, checkpoint: Path) -> Future[dict[str, Any]] | dict[str, Any]:
         """The success rate of a checkpoint once it is known, if it is its turn; nothing if it cannot be had, which is
         remarked on."""
-        from focusvla.policy import checkpoint_step
-
         step = checkpoint_step(checkpoint)
         every = self.periodic.evaluate_every
         if not every or (step % every and step < self.steps):
@@ -118,7 +117,7 @@ class Evaluations:
         torch.cuda.empty_cache()
         free = free_memory(self.device) or 0
         will_take = torch.cuda.max_memory_reserved(self.device) - torch.cuda.memory_reserved(self.device)
-        needed = (checkpoint / "model.safetensors").stat().st_size + _GPU_BYTES_BESIDE_WEIGHTS
+        needed = (checkpoint / WEIGHTS).stat().st_size + _GPU_BYTES_BESIDE_WEIGHTS
         if free - will_take >= needed:
             return str(self.device)
         self.on_remark(

@@ -95,13 +95,12 @@ def run_training(
 ) -> Path:
     """Train `experiment`, fitted to the data and with `overrides` in place of its values, with progress bars; what
     `train`, `compare` and `quickstart` share."""
+    from focusvla.checkpoint import best_step, checkpoint_folder, checkpoint_steps
     from focusvla.cli.periodic_evaluation import Evaluations, checked, described, device_of_training
     from focusvla.data.formats.opening import remarks
-    from focusvla.policy import checkpoint_folder, checkpoint_steps
     from focusvla.presets import fitted
     from focusvla.training.memory import GB, fit_memory, plan_memory
     from focusvla.training.metrics import read_metrics
-    from focusvla.training.run import best_step
     from focusvla.training.trainer import StepReport
     from focusvla.training.trainer import train as run
 

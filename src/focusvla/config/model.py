@@ -35,7 +35,7 @@ class VisionConfig:
 
     encoder: Literal["none", "patches", "efficientnet_lite0", "dinov2_siglip"]
     """`none` sees nothing (the vision-blind baseline), `patches` is one random-weight convolution for tests,
-    `efficientnet_lite0` has ImageNet weights from a package (extra `mini`), `dinov2_siglip` is the paper's pair."""
+    `efficientnet_lite0` begins with ImageNet weights of a package (extra `mini`), `dinov2_siglip` is the paper's pair."""
     image_size: int
     """Side in pixels to which images are resized."""
     patch_size: int = 16

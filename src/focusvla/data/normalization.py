@@ -287,17 +287,16 @@ def untouched_dimensions(spec: Spec) -> tuple[int, ...]:
     """The action dimensions that are normalized already: a gripper commanded by -1 and +1.
 
     Raises:
-        ConfigurationError: the spec has such a gripper but no action dimension named after it.
+        ConfigurationError: the spec has such a gripper but names no action dimension of it.
     """
     if spec.gripper != GRIPPER_OPEN_NEGATIVE:
         return ()
-    found = tuple(index for index, name in enumerate(spec.action) if "gripper" in name)
-    if not found:
+    if not spec.gripper_places:
         raise ConfigurationError(
             f"spec.action: expected a name containing 'gripper', since spec.gripper={spec.gripper!r}, "
-            f"got {', '.join(spec.action)}. Name the gripper's dimension."
+            f"got {', '.join(spec.action)}. Name the gripper's dimension so, or in spec.grippers."
         )
-    return found
+    return spec.gripper_places
 
 
 def action_normalizer(

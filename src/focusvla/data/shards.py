@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from focusvla.data.episodes import require_valid_vectors
 from focusvla.data.feature_statistics import add_to_histogram
-from focusvla.data.storage import publish_folder
+from focusvla.data.storage import publish_folder, usual_mode
 from focusvla.data.video import encode_video
 from focusvla.errors import DataError
 from focusvla_client import Spec
@@ -108,7 +108,8 @@ def write_episode_shard(
                     f"got {count}. Record an image for each action and none after the last."
                 )
             tensors[f"histogram.{camera.name}"] = histogram
-        save_file(tensors, partial / "episode.safetensors")
+        with usual_mode(partial / "episode.safetensors"):
+            save_file(tensors, partial / "episode.safetensors")
         description = {
             "length": len(action),
             "instruction": instruction,

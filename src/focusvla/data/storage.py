@@ -53,6 +53,18 @@ def publish_folder(final: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def usual_mode(path: Path) -> Iterator[None]:
+    """What the block writes as `path` can be read by whom the umask lets, as any file that a process creates.
+
+    safetensors makes its files readable to their owner alone.
+    """
+    path.touch()
+    mode = path.stat().st_mode
+    yield
+    path.chmod(mode)
+
+
+@contextmanager
 def explained_storage_errors(path: Path) -> Iterator[None]:
     """Turn a full disk or a forbidden folder into an error that names `path`.
 

@@ -122,10 +122,10 @@ class _DisturbedJoints:
     """Joint angles of any number of arms, each with its gripper behind them; 0 is closed, 1 open."""
 
     def __init__(self, spec: Spec, sigma: float, pushes: bool, rng: np.random.Generator):
-        grippers = [index for index, name in enumerate(spec.action) if name.endswith("gripper")]
+        grippers = spec.gripper_places
         self._arms = [
             _DisturbedArm(slice(begin, end), sigma, pushes, rng)
-            for begin, end in zip([0] + [index + 1 for index in grippers], grippers, strict=False)
+            for begin, end in zip([0, *(place + 1 for place in grippers)], grippers, strict=False)
         ]
 
     def __call__(self, action: Float[np.ndarray, " action"]) -> Float[np.ndarray, " action"]:

@@ -59,7 +59,7 @@ class ActionErrors:
 
 def controls_of(policy: FocusVLAPolicy) -> tuple[str, ...]:
     """What can be kept from `policy`: streams only if its head attends."""
-    attends = policy.experiment.model.policy_head.attention != "mlp"
+    attends = policy.model.policy_head.attends
     return tuple(control for control in CONTROLS if attends or control not in SILENCED)
 
 

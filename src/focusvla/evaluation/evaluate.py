@@ -25,7 +25,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from focusvla.config import EvaluationConfig
-from focusvla.data.storage import explained_storage_errors, partial_path
+from focusvla.data.storage import explained_storage_errors, partial_path, usual_mode
 from focusvla.errors import ConfigurationError, WorkerError
 from focusvla.evaluation.actors import ActorSystem, ProcessSystem
 from focusvla.evaluation.agenda import Agenda, plan_episodes
@@ -346,7 +346,8 @@ class _Record:
         final = episode_file(self._output, kept, planned)
         with explained_storage_errors(final):
             final.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial_path(final))
+            with usual_mode(partial_path(final)):
+                save_file(tensors, partial_path(final))
             partial_path(final).replace(final)
 
 

@@ -16,7 +16,7 @@ class PolicyIdentity:
     """Written as `0123456789abcdef-bfloat16-jpeg95-crop0.9-libero_goal`, each part only where there is one."""
 
     weights: str
-    """Of the checkpoint's weights, see `focusvla.policy.weights_digest`."""
+    """Of the checkpoint's weights, see `focusvla.checkpoint.Checkpoint.digest`."""
     precision: str = ""
     """Of the computation, if it is not float32."""
     pictures: PictureConfig = AS_SHOWN

@@ -1,6 +1,5 @@
 """One folder from the parts of an evaluation."""
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from typing import Any
 from focusvla.data.storage import publish_folder
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.evaluation.evaluate import require_same_rules
-from focusvla.evaluation.results import join_results, read_results
+from focusvla.evaluation.results import join_results, read_results, result_line
 from focusvla.evaluation.tables import require_one_protocol
 
 _FOLDERS = ("trajectories", "observations", "videos")
@@ -39,8 +38,7 @@ def merge_evaluations(parts: Sequence[Path], output: Path) -> tuple[int, int]:
     with publish_folder(output) as folder:
         whole = {**rules[0], "shard": 0, "num_shards": 1, "planned": planned}
         (folder / "protocol.json").write_text(json.dumps(whole, indent=2), "utf-8")
-        lines = [json.dumps(dataclasses.asdict(result)) + "\n" for result in results]
-        (folder / "results.jsonl").write_text("".join(lines), "utf-8")
+        (folder / "results.jsonl").write_text("".join(map(result_line, results)), "utf-8")
         incidents = [part / "incidents.jsonl" for part in parts if (part / "incidents.jsonl").exists()]
         if incidents:
             text = "".join(file.read_text("utf-8") for file in incidents)

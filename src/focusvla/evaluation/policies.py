@@ -67,12 +67,11 @@ def source_of(checkpoint: Path, config: EvaluationConfig) -> PolicySource:
         CheckpointError: there is no checkpoint, or a file of it is missing or damaged.
         ConfigurationError: the device cannot be used, or no part of a mixture, or several, fit a suite.
     """
-    from focusvla.policy import find_checkpoint, read_conventions  # with torch
+    from focusvla.checkpoint import open_checkpoint  # with torch
 
-    folder = find_checkpoint(checkpoint)
-    _, statistics = read_conventions(folder)
-    parts = choose_parts(statistics.parts, config.suites, config.statistics)
-    return checkpoint_source(folder, config.device, parts, config.inference, config.pictures)
+    found = open_checkpoint(checkpoint)
+    parts = choose_parts(found.statistics.parts, config.suites, config.statistics)
+    return checkpoint_source(found.folder, config.device, parts, config.inference, config.pictures)
 
 
 class CheckpointPolicy:
@@ -94,18 +93,19 @@ class CheckpointPolicy:
         """
         import torch  # here and not above, so that simulating processes never load it
 
-        from focusvla.policy import load_policy, read_conventions, weights_digest
+        from focusvla.checkpoint import open_checkpoint
+        from focusvla.policy import load_policy
 
         if device == "cpu":
             torch.set_num_threads(1)  # the other cores simulate
         self._parts = parts
         names = list(dict.fromkeys(parts.values())) or [None]
         self._policy = load_policy(checkpoint, device, names[0], pictures).prepare(inference)
-        _, statistics = read_conventions(checkpoint)
-        self._by_part = {name: self._policy.with_statistics(statistics.choose(name)) for name in names}
+        found = open_checkpoint(checkpoint)
+        self._by_part = {name: self._policy.with_statistics(found.statistics.choose(name)) for name in names}
         precision = str(self._policy.dtype).removeprefix("torch.")
         self._identity = PolicyIdentity(
-            weights=weights_digest(checkpoint),
+            weights=found.digest,
             precision="" if precision == "float32" else precision,
             pictures=self._policy.experiment.model.pictures,
         )
@@ -117,7 +117,7 @@ class CheckpointPolicy:
             cameras=tuple(self._policy.cameras),
             chunk_length=self._policy.experiment.model.chunk_length,
             identity=str(self._identity),
-            attends=self._policy.experiment.model.policy_head.attention != "mlp",
+            attends=self._policy.model.policy_head.attends,
         )
 
     def infer(self, requests: Sequence[Request]) -> list[Float32[np.ndarray, "chunk action"]]:

@@ -1,15 +1,16 @@
 """Results as JSON lines, one episode a line, and what they say.
 
 A line is appended when its episode ends, so a killed evaluation loses the running episodes only, and the same
-command goes on with the rest.
+command goes on with the rest. Lines of earlier versions are read, and stay as they are when a file is gone on with.
 """
 
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +28,13 @@ VISION_SILENCED = "vision_silenced"
 """Condition: what the policy's layers attend to in the pictures adds nothing; its language model still sees them."""
 ACTION_QUERIES_SILENCED = "action_queries_silenced"
 """Condition: what the policy's layers attend to in the action queries and the proprioception token adds nothing."""
+
+
+FORMAT = 2
+"""Of a line, as it says; one that does not is of the first format, which did not."""
+_ADDED = {"condition": "", "protocol_revision": 1}
+"""Fields that the first format has not had from its beginning, with what was true of lines without them."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +187,8 @@ class ResultsFile:
         }
         with explained_storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.results = read_results(path) if path.exists() else []
+            lines = _read_lines(path) if path.exists() else []
+            self.results = [result for _, result in lines]
             self.num_repaired_bytes = len(_cut_off(path)) if path.exists() else 0
             """Length of an incomplete last line that was removed: that episode is played again."""
             for result in self.results:
@@ -190,7 +199,7 @@ class ResultsFile:
                             f"{path} holds results with {field}={getattr(result, field)!r}, this evaluation has "
                             f"{value!r}. Choose another output folder."
                         )
-            broken = [result for result in self.results if result.error]
+            broken = [line for line, result in lines if result.error]
             self.num_broken = len(broken)
             self.results = [result for result in self.results if not result.error]
             with (
@@ -199,22 +208,23 @@ class ResultsFile:
                 else nullcontext() as file
             ):
                 if file is not None:
-                    file.write(_lines(broken))
+                    file.writelines(broken)
             partial = partial_path(path)
-            partial.write_text(_lines(self.results), "utf-8")
+            partial.write_text("".join(line for line, result in lines if not result.error), "utf-8")
             partial.replace(path)
 
     def append(self, result: EpisodeResult) -> None:
         """Add one episode, on the disk when this returns."""
         self.results.append(result)
         with explained_storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(_lines([result]))
+            file.write(result_line(result))
             file.flush()
             os.fsync(file.fileno())
 
 
-def _lines(results: Iterable[EpisodeResult]) -> str:
-    return "".join(json.dumps(asdict(result)) + "\n" for result in results)
+def result_line(result: EpisodeResult) -> str:
+    """What a results file holds of an episode, its line break included."""
+    return json.dumps({"format": FORMAT, **asdict(result)}) + "\n"
 
 
 def _cut_off(path: Path) -> bytes:
@@ -223,11 +233,17 @@ def _cut_off(path: Path) -> bytes:
 
 
 def read_results(path: Path) -> list[EpisodeResult]:
-    """All episodes of a results file; an incomplete last line is not read.
+    """All episodes of a results file; an incomplete last line is not read. Fields that no version has had are left out,
+    of which a warning is logged.
 
     Raises:
-        DataError: there is no such file, or a line is not a result.
+        DataError: there is no such file, or a line is not a result, or one of a newer version.
     """
+    return [result for _, result in _read_lines(path)]
+
+
+def _read_lines(path: Path) -> list[tuple[str, EpisodeResult]]:
+    """Each line as it stands in the file, with what it says."""
     try:
         text = path.read_text("utf-8")
     except OSError as error:
@@ -235,19 +251,29 @@ def read_results(path: Path) -> list[EpisodeResult]:
             f"{path}: expected a results file, got {error.strerror}. Run `focusvla evaluate`."
         ) from error
     names = {field.name for field in fields(EpisodeResult)}
-    required = {field.name for field in fields(EpisodeResult) if field.default is MISSING}
-    results = []
+    found = []
+    unknown: dict[str, int] = {}
     for number, line in enumerate(complete_lines(text), start=1):
         try:
             values = json.loads(line)
-            if not required <= set(values) <= names:  # a field that has a default came later
-                raise ValueError(f"fields {sorted((required - set(values)) | (set(values) - names))} differ")
-            results.append(EpisodeResult(**values))
-        except (ValueError, TypeError) as error:
+            stated = values.pop("format", 1)
+            if stated not in range(1, FORMAT + 1):
+                raise ValueError(f"one of format {stated!r}, where this version reads 1 to {FORMAT}")
+            if missing := sorted(names - set(values) - set(_ADDED)):
+                raise ValueError(f"one without {', '.join(missing)}")
+            for name in set(values) - names:
+                unknown.setdefault(name, number)
+            known = {name: value for name, value in values.items() if name in names}
+            found.append((f"{line}\n", EpisodeResult(**{**_ADDED, **known})))
+        except (ValueError, TypeError, AttributeError) as error:
             raise DataError(
-                f"{path}, line {number}: expected an episode's result, got {error}. Evaluate again."
+                f"{path}, line {number}: expected an episode's result, got {error}. Evaluate again, or read it with the "
+                "version that wrote it."
             ) from error
-    return results
+    if unknown:
+        listed = ", ".join(f"{name!r} (first in line {number})" for name, number in sorted(unknown.items()))
+        _log.warning("%s: fields that no version has had are left out: %s", path, listed)
+    return found
 
 
 def unfinished(folder: Path, results: Iterable[EpisodeResult]) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 
+from focusvla.checkpoint import open_checkpoint
 from focusvla.config import AS_STORED, GivenPictures
 from focusvla.data.storage import publish_folder
 from focusvla.export import run
@@ -24,7 +25,7 @@ from focusvla.export.description import describe_policy
 from focusvla.export.graph import BATCH, TOKENS, export_program, open_dimensions
 from focusvla.export.onnx import require_onnx, save_onnx
 from focusvla.model.prompt import PromptTokenizer
-from focusvla.policy import FocusVLAPolicy, find_checkpoint, load_policy
+from focusvla.policy import FocusVLAPolicy, load_policy
 from focusvla.versions import versions
 
 _FILES = {"torch": "policy.pt2", "onnx": "policy.onnx"}
@@ -62,7 +63,7 @@ def export_policy(
     """
     if format == "onnx":
         require_onnx()
-    folder = find_checkpoint(checkpoint)
+    folder = open_checkpoint(checkpoint).folder
     with publish_folder(output) as partial:
         policy = load_policy(folder, statistics=statistics, pictures=pictures)
         questions = draw_questions(policy, seed=0)

@@ -11,6 +11,7 @@ scores of the patches. `MLPBlock` is OpenVLA-OFT's, which attends to nothing: wh
 """
 
 import math
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -29,6 +30,10 @@ from focusvla.model.attention import (
     split_heads,
 )
 from focusvla.model.focus import apply_gate, focus_weights, select_attended_patches, weights_of_kept
+
+Stream = Literal["self", "action_query", "vision"]
+STREAMS: tuple[Stream, ...] = ("self", "action_query", "vision")
+"""What a block can attend to: the latent itself, the action queries with the proprioception token, and the patches."""
 
 
 def scalar_gate(config: PolicyHeadConfig) -> nn.Parameter:
@@ -93,7 +98,10 @@ def build_feed_forward(config: PolicyHeadConfig, width: int) -> nn.Module:
 
 
 class PolicyBlock(nn.Module):
-    """What every block is called with."""
+    """What every block is called with, and says of itself."""
+
+    streams: ClassVar[tuple[Stream, ...]]
+    """Those that it attends to, which `focusvla.model.taps` shows; none of a block that does not attend."""
 
     def forward(
         self,
@@ -108,6 +116,8 @@ class PolicyBlock(nn.Module):
 
 class CascadedBlock(PolicyBlock):
     """Attend to the latent itself, to the action queries and to the focused patches, then fuse."""
+
+    streams = STREAMS
 
     def __init__(self, config: PolicyHeadConfig, width: int):
         super().__init__()
@@ -215,6 +225,8 @@ class MixedBlock(PolicyBlock):
     switched off. That is VLA-Adapter's documented defect, kept here because its weights were trained with it.
     """
 
+    streams = STREAMS
+
     def __init__(self, config: PolicyHeadConfig, width: int):
         super().__init__()
         self.num_heads = config.num_heads
@@ -222,9 +234,9 @@ class MixedBlock(PolicyBlock):
         self.position_precision = torch.bfloat16 if config.position_precision == "bfloat16" else None
         self.latent_norm = nn.LayerNorm(width) if config.normalize_streams else nn.Identity()
         self.query = nn.Linear(width, width)
-        streams = ("self", "action_query", "vision") if config.streams == "separate" else ("shared",)
-        self.keys = nn.ModuleDict({stream: nn.Linear(width, width) for stream in streams})
-        self.values = nn.ModuleDict({stream: nn.Linear(width, width) for stream in streams})
+        maps = STREAMS if config.streams == "separate" else ("shared",)
+        self.keys = nn.ModuleDict({name: nn.Linear(width, width) for name in maps})
+        self.values = nn.ModuleDict({name: nn.Linear(width, width) for name in maps})
         self.gate = scalar_gate(config) if config.gate == "scalar" else None
         self.attention_weights = nn.Identity()
         """Sees (batch heads chunk tokens) over latent, action queries and patches, in that order."""
@@ -269,6 +281,8 @@ class MixedBlock(PolicyBlock):
 class MLPBlock(PolicyBlock):
     """LayerNorm, Linear, ReLU and a path around them, for each action step by itself."""
 
+    streams = ()
+
     def __init__(self, config: PolicyHeadConfig, width: int):
         super().__init__()
         self.feed_forward = LinearFeedForward(width)
@@ -283,4 +297,8 @@ class MLPBlock(PolicyBlock):
         return latent + self.feed_forward(latent)
 
 
-BLOCKS = {"cascaded": CascadedBlock, "mixed": MixedBlock, "mlp": MLPBlock}
+BLOCKS: dict[str, type[CascadedBlock] | type[MixedBlock] | type[MLPBlock]] = {
+    "cascaded": CascadedBlock,
+    "mixed": MixedBlock,
+    "mlp": MLPBlock,
+}

@@ -56,7 +56,8 @@ def absolute_errors(
 class FocusVLA(nn.Module):
     """A vision-language-action model whose policy focuses on the patches that matter.
 
-    Weights are drawn from torch's global generator: seed it before building.
+    Weights are drawn from torch's global generator: seed it before building. What is not to be random, a checkpoint or
+    `focusvla.model.weights.load_pretrained` fills.
     """
 
     feature_mean: Tensor

@@ -149,7 +149,8 @@ class PolicyHead(nn.Module):
         num_layers = head.num_layers or config.language.num_layers
         self.num_cameras = config.num_cameras
         self.is_pooled = head.pooling == "2x2"
-        attends = head.attention != "mlp"
+        self.attends = attends = bool(BLOCKS[head.attention].streams)
+        """Whether its layers look at anything but their own latent."""
         self.reads_states = head.values in ("vlm", "vlm_ds") or not attends
         self.reads_features = attends and head.values != "vlm"
         self.latent = build_latent(config)

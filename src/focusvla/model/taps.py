@@ -10,25 +10,23 @@ Legend: B batch, H heads, T action steps, S streams, P patches, D width, O outpu
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from focusvla.errors import ConfigurationError
 from focusvla.model.attention import merge_heads, split_heads
-from focusvla.model.blocks import CascadedBlock, MixedBlock
+from focusvla.model.blocks import STREAMS, CascadedBlock, MixedBlock, PolicyBlock, Stream
 from focusvla.model.focusvla import FocusVLA
-
-Stream = Literal["self", "action_query", "vision"]
-STREAMS: tuple[Stream, ...] = ("self", "action_query", "vision")
 
 _TAPPED = ("attention_weights", "fusion", "gate.logits", "values.")
 """How the names of the modules begin that are looked at, within a layer."""
@@ -73,7 +71,8 @@ def recorded_layers(model: FocusVLA) -> Iterator[list[LayerRecord]]:
                 if name.startswith(_TAPPED):
                     hook = partial(_note, seen, name.partition(".")[0])
                     taps.callback(module.register_forward_hook(hook).remove)
-            taps.callback(layer.register_forward_hook(partial(_record, records, seen)).remove)
+            hook = partial(_record, records, seen, _tap_of(layer))
+            taps.callback(layer.register_forward_hook(hook).remove)
         yield records
 
 
@@ -90,28 +89,23 @@ def without_stream(model: FocusVLA, stream: Stream) -> Iterator[None]:
     """
     with ExitStack() as taps:
         for layer in attending_layers(model):
-            if isinstance(layer, CascadedBlock):
-                handle = layer.fusion.register_forward_pre_hook(partial(_silence_fused, stream))
-            else:
-                hook = partial(_silence_weights, stream, model.config.num_policy_patches)
-                handle = layer.attention_weights.register_forward_hook(hook)
-            taps.callback(handle.remove)
+            taps.callback(_tap_of(layer).silence(layer, stream, model.config.num_policy_patches).remove)
         yield
 
 
-def attending_layers(model: FocusVLA) -> Sequence[CascadedBlock | MixedBlock]:
+def attending_layers(model: FocusVLA) -> Sequence[nn.Module]:
     """The policy's layers.
 
     Raises:
         ConfigurationError: they do not attend.
     """
-    kind = model.config.policy_head.attention
-    if kind == "mlp":
+    if not model.policy_head.attends:
+        kind = model.config.policy_head.attention
         raise ConfigurationError(
-            "policy_head.attention: expected 'cascaded' or 'mixed', got 'mlp'. OpenVLA-OFT's head attends to nothing: "
-            "there is nothing to look at or to keep from it."
+            f"policy_head.attention: expected a kind that attends, such as 'cascaded', got {kind!r}. Its layers "
+            "attend to nothing: there is nothing to look at or to keep from them."
         )
-    return [layer for layer in model.policy_head.blocks if isinstance(layer, CascadedBlock | MixedBlock)]
+    return list(model.policy_head.blocks)
 
 
 def _note(seen: _Seen, name: str, module: nn.Module, given: tuple[Tensor, ...], answer: Tensor) -> None:
@@ -119,13 +113,16 @@ def _note(seen: _Seen, name: str, module: nn.Module, given: tuple[Tensor, ...], 
 
 
 def _record(
-    records: list[LayerRecord], seen: _Seen, layer: nn.Module, given: tuple[Tensor, ...], answer: Tensor
+    records: list[LayerRecord],
+    seen: _Seen,
+    tap: "_Tap",
+    layer: nn.Module,
+    given: tuple[Tensor, ...],
+    answer: Tensor,
 ) -> None:
-    found = {name: [tensor.float() for tensor in tensors] for name, tensors in seen.items()}
-    if isinstance(layer, CascadedBlock):
-        records.append(_cascaded_record(layer, found))
-    elif isinstance(layer, MixedBlock):
-        records.append(_mixed_record(layer, found))
+    records.append(
+        tap.record(layer, {name: [tensor.float() for tensor in tensors] for name, tensors in seen.items()})
+    )
     seen.clear()
 
 
@@ -174,6 +171,14 @@ def _of_all_heads(
     return torch.tanh(scalar).float().expand(batch, chunk, heads)
 
 
+def _silence_cascaded(layer: CascadedBlock, stream: Stream, num_patches: int) -> RemovableHandle:
+    return layer.fusion.register_forward_pre_hook(partial(_silence_fused, stream))
+
+
+def _silence_mixed(layer: MixedBlock, stream: Stream, num_patches: int) -> RemovableHandle:
+    return layer.attention_weights.register_forward_hook(partial(_silence_weights, stream, num_patches))
+
+
 def _silence_fused(stream: Stream, module: nn.Module, given: tuple[Tensor, ...]) -> Tensor:
     brought = list(given[0].chunk(len(STREAMS), dim=-1))
     place = STREAMS.index(stream)
@@ -189,3 +194,28 @@ def _silence_weights(
     place = STREAMS.index(stream)
     parts[place] = torch.zeros_like(parts[place])
     return torch.cat(parts, dim=-1)
+
+
+@dataclass(frozen=True)
+class _Tap:
+    """How to look at one kind of block."""
+
+    record: Callable[[Any, _Seen], LayerRecord]
+    """Of the block, from what its modules of `_TAPPED` were given or answered."""
+    silence: Callable[[Any, Stream, int], RemovableHandle]
+    """Keep a stream from the block, until the handle is removed; the number is that of the patches."""
+
+
+_TAPS: dict[type[PolicyBlock], _Tap] = {
+    CascadedBlock: _Tap(_cascaded_record, _silence_cascaded),
+    MixedBlock: _Tap(_mixed_record, _silence_mixed),
+}
+
+
+def _tap_of(layer: nn.Module) -> _Tap:
+    for kind, tap in _TAPS.items():
+        if isinstance(layer, kind):
+            return tap
+    raise NotImplementedError(
+        f"{type(layer).__name__}: expected a block that `_TAPS` in focusvla.model.taps says how to look at. Add it there."
+    )

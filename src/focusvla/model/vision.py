@@ -1,7 +1,7 @@
 """Vision encoders: images to one feature vector per patch; which one, and the small ones.
 
 All cameras pass in one batch. `EfficientNetLite0Encoder` is a fixed ImageNet trunk, small enough for a CPU:
-its batch norms are folded into the convolutions when the weights are read.
+its batch norms are folded into the convolutions when the published weights are read, with which a training begins.
 
 Departs from the paper: where it uses DINOv2 and SigLIP, this small encoder lets `mini` train and run without
 a GPU.
@@ -111,6 +111,8 @@ class EfficientNetLite0Encoder(nn.Module):
     It was trained with TensorFlow's padding, whose odd pixel goes to the right and the bottom; ours has it on
     the left and the top. So images and kernels are turned by half a turn, and the maps are turned back: the
     same numbers without a padded copy of each map.
+
+    Its weights are random until a checkpoint or `folded_published_weights` fills them.
     """
 
     def __init__(self, config: VisionConfig):
@@ -136,8 +138,6 @@ class EfficientNetLite0Encoder(nn.Module):
                 )
         self.blocks = nn.ModuleList(blocks)
         self.raw_width = 4 * STAGES[2][-1] + STAGES[-1][-1]
-        if not self.stem.weight.is_meta:  # a model without storage is only counted, not run
-            self.load_state_dict(fold_batch_norms(read_published_weights()))
 
     def forward(
         self, images: UInt8[Tensor, "batch cameras height width 3"]
@@ -175,6 +175,15 @@ def published_weights_path() -> Path:
 def read_published_weights() -> dict[str, Tensor]:
     """The published state dict, with batch norms."""
     return torch.load(published_weights_path(), map_location="cpu", weights_only=True)
+
+
+def folded_published_weights() -> dict[str, Tensor]:
+    """The published weights as the state dict of `EfficientNetLite0Encoder`.
+
+    Raises:
+        MissingDependencyError: the package that holds them is not installed.
+    """
+    return fold_batch_norms(read_published_weights())
 
 
 def fold_batch_norms(published: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -215,7 +224,7 @@ _ENCODERS = {
 
 
 def build_vision_encoder(config: VisionConfig) -> VisionEncoder | None:
-    """The configured encoder, its parameters frozen unless `trainable`; None for a vision-blind model."""
+    """The configured encoder with random weights, frozen unless `trainable`; None for a vision-blind model."""
     if config.encoder == "none":
         return None
     return _ENCODERS[config.encoder](config).requires_grad_(config.trainable)

@@ -5,11 +5,15 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from focusvla.policy import checkpoint_folder, checkpoint_step, checkpoint_steps
-from focusvla.training.checkpoint import remove_superseded
+from focusvla.checkpoint import (
+    best_step,
+    checkpoint_folder,
+    checkpoint_step,
+    checkpoint_steps,
+    remove_superseded,
+)
 from focusvla.training.engine import Engine
 from focusvla.training.metrics import MetricsLog, read_metrics
-from focusvla.training.run import best_step
 
 OnCheckpoint = Callable[[Path], dict[str, Any] | Future[dict[str, Any]]]
 """Called in the main process with each new checkpoint, or again with one after which a run was interrupted. What it

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from focusvla.checkpoint import checkpoint_folder, checkpoint_steps, open_checkpoint
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.fingerprint import Fingerprint, fingerprint_of
 from focusvla.data.inspection.number_problems import Problem, find_training_problems
@@ -19,7 +20,6 @@ from focusvla.data.mixture import parts_of, statistics_by_part
 from focusvla.data.normalization import StatisticsByPart
 from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
-from focusvla.policy import checkpoint_folder, checkpoint_steps, read_conventions
 from focusvla_client import Spec
 
 DATA_FILE = "data.json"
@@ -127,7 +127,8 @@ def statistics_of_run(
     steps = checkpoint_steps(run)
     if not steps:
         return data.statistics
-    spec, statistics = read_conventions(checkpoint_folder(run, steps[-1]))
+    newest = open_checkpoint(checkpoint_folder(run, steps[-1]))
+    spec, statistics = newest.spec, newest.statistics
     recorded = _read_record(run)
     differing = spec.differences(data.spec)
     if statistics.parts.keys() != data.statistics.parts.keys():

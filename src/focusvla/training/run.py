@@ -1,16 +1,15 @@
-"""A run's folder: which experiment it is of, and which of its checkpoints is the best."""
+"""A run's folder: which experiment it is of."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from focusvla.checkpoint import checkpoint_steps, remove_unfinished
 from focusvla.config import ExperimentConfig, TrainingConfig, config_from_dict
 from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.errors import CheckpointError, ConfigurationError
-from focusvla.policy import checkpoint_steps
-from focusvla.training.checkpoint import remove_unfinished
 from focusvla.training.optimization import learning_rate
 
 
@@ -79,16 +78,3 @@ def _longer(run: Path, begun: TrainingConfig, config: TrainingConfig) -> str:
         f"The cosine now ends at step {config.steps}: the learning rate goes from {before:.3g} to {after:.3g} and falls "
         f"again, so that it is not the run that {config.steps} steps from the start would have been."
     )
-
-
-def best_step(metrics: Iterable[dict[str, Any]], steps: Iterable[int]) -> int | None:
-    """Which of `steps` has the best metrics: the highest success rate or, if none was evaluated, the lowest validation
-    loss. The earliest of equal ones; None if nothing was measured.
-    """
-    known = set(steps)
-    lines = [line for line in metrics if line["step"] in known]
-    for name, sign in (("success_rate", -1), ("validation_loss", 1)):
-        measured = [(sign * line[name], line["step"]) for line in lines if name in line]
-        if measured:
-            return min(measured)[1]
-    return None

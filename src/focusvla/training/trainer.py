@@ -18,19 +18,19 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from focusvla.checkpoint import checkpoint_folder, checkpoint_steps
 from focusvla.config import ExperimentConfig
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.loader import BatchLoader
-from focusvla.data.storage import explained_storage_errors
+from focusvla.data.storage import explained_storage_errors, usual_mode
 from focusvla.errors import ConfigurationError, DataError, StoppedError
 from focusvla.model.focusvla import FocusVLA, absolute_errors
 from focusvla.model.language import build_vocabulary
 from focusvla.model.weights import load_pretrained
-from focusvla.policy import checkpoint_folder, checkpoint_steps, read_tokenizer
 from focusvla.training.checkpoint import (
     learning_parameters,
+    restore_model,
     restore_training,
-    restore_weights,
     save_checkpoint,
 )
 from focusvla.training.checkpoint_metrics import CheckpointMetrics, OnCheckpoint
@@ -122,8 +122,7 @@ def train(
     torch.manual_seed(config.seed)
     model = FocusVLA(experiment.model)
     if steps:
-        model.tokenizer = read_tokenizer(folder, model)
-        restore_weights(folder, model)
+        restore_model(folder, model)
     else:
         load_pretrained(model, experiment.weights)
     with engine.explained_errors():
@@ -252,7 +251,8 @@ def _save_failed_batch(run: Path, step: int, data: BatchLoader, engine: Engine) 
     tensors |= {"actions": batch.actions, "action_mask": batch.action_mask}
     with explained_storage_errors(path):
         path.parent.mkdir(exist_ok=True)
-        save_file({name: t.cpu().contiguous() for name, t in tensors.items() if t is not None}, path)
+        with usual_mode(path):
+            save_file({name: t.cpu().contiguous() for name, t in tensors.items() if t is not None}, path)
     return path
 
 

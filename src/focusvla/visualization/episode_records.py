@@ -8,19 +8,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
+from focusvla.checkpoint import open_checkpoint
 from focusvla.errors import CheckpointError, ConfigurationError
 from focusvla.evaluation.episode_files import episode_file, read_observations, read_trajectory
 from focusvla.evaluation.episodes import PlannedEpisode
 from focusvla.evaluation.evaluate import video_name
 from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import EpisodeResult
-from focusvla.policy import (
-    FocusVLAPolicy,
-    find_checkpoint,
-    load_policy,
-    read_conventions,
-    weights_digest,
-)
+from focusvla.policy import FocusVLAPolicy, load_policy
 from focusvla.suites import suite_of
 from focusvla.visualization.focus_grids import FocusGrids, capture_grids
 from focusvla.visualization.focus_pictures import observation_file
@@ -101,7 +96,6 @@ def read_records(
     Raises:
         DataError: a file of an evaluation is damaged.
         ConfigurationError: `device` cannot be used.
-        MissingDependencyError: a policy's vision encoder comes from a package that is not installed.
     """
     total = sum(e.result.inferences for e in chosen if observation_file(e.contents, e.result).is_file())
     done = 0
@@ -144,14 +138,14 @@ def _own_policy(
     why it is not at hand."""
     identity = PolicyIdentity.parse(called)
     try:
-        folder = find_checkpoint(Path(contents.protocol["checkpoint"]))
+        checkpoint = open_checkpoint(Path(contents.protocol["checkpoint"]))
         for policy in loaded:
             if isinstance(policy, str):
                 return policy
-            return policy.with_statistics(read_conventions(folder)[1].choose(identity.part or None))
-        if weights_digest(folder) != identity.weights:
+            return policy.with_statistics(checkpoint.statistics.choose(identity.part or None))
+        if checkpoint.digest != identity.weights:
             return "The evaluated checkpoint has changed since."
-        return load_policy(folder, device, identity.part or None, identity.given_pictures)
+        return load_policy(checkpoint.folder, device, identity.part or None, identity.given_pictures)
     except CheckpointError:
         return "The evaluated checkpoint is not where it was."
 

@@ -85,9 +85,8 @@ def strip_pictures(source: EpisodeSource, strip: EpisodeStrip) -> StripPictures:
 def _gripper_events(episode: Episode, spec: Spec) -> list[tuple[str, int]]:
     """The first step at which each gripper is told to close, and the one at which the fingers close fastest after it."""
     found, sign = [], 1.0 if spec.gripper == GRIPPER_OPEN_NEGATIVE else -1.0
-    for column, name in enumerate(spec.action):
-        if "gripper" not in name:
-            continue
+    for column in spec.gripper_places:
+        name = spec.action[column]
         command = sign * episode.action[:, column]
         middle = (command.min() + command.max()) / 2
         closing = np.flatnonzero((command[1:] > middle) & (command[:-1] <= middle)) + 1
@@ -106,7 +105,7 @@ def _opening(episode: Episode, spec: Spec, gripper: str) -> np.ndarray | None:
     """How far the fingers of a gripper are apart, or its state; None where the state does not say."""
     if gripper in spec.state:
         return episode.state[:, spec.state.index(gripper)]
-    fingers = [place for place, name in enumerate(spec.state) if "finger" in name or "gripper" in name]
+    fingers = spec.finger_places
     return np.abs(episode.state[:, fingers]).sum(1) if fingers else None
 
 
@@ -114,7 +113,7 @@ def _numbers(episode: Episode, step: int, spec: Spec) -> list[str]:
     places = [
         f"{name} {episode.state[step, spec.state.index(name)]:.3f}" for name in "xyz" if name in spec.state
     ]
-    grippers = [name for name in spec.action if "gripper" in name]
+    grippers = [spec.action[place] for place in spec.gripper_places]
     commands = [f"{name} {episode.action[step, spec.action.index(name)]:+.2f}" for name in grippers]
     openings = [
         f"{'fingers' if len(grippers) == 1 else name + ' fingers'} {opening[step]:.3f}"

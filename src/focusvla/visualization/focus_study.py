@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
-from focusvla.data.storage import publish_folder
+from focusvla.data.storage import publish_folder, usual_mode
 from focusvla.data.video import encode_video
 from focusvla.policy import FocusVLAPolicy
 from focusvla.versions import versions
@@ -110,7 +110,8 @@ def _draw_episode(
 def _write_maps(path: Path, looks: Sequence[Look]) -> None:
     attention = np.stack([look.maps.weights.mean(axis=2) for look in looks])
     kept = np.stack([look.maps.kept.mean(axis=2) for look in looks])
-    save_file({"attention": attention.astype(np.float16), "kept": kept.astype(np.float16)}, path)
+    with usual_mode(path):
+        save_file({"attention": attention.astype(np.float16), "kept": kept.astype(np.float16)}, path)
 
 
 def _numbers(study: Study, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,18 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from focusvla.checkpoint import open_checkpoint
 from focusvla.config import AS_STORED
 from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.parts import choose_parts
 from focusvla.evaluation.results import EpisodeResult
-from focusvla.policy import (
-    FocusVLAPolicy,
-    find_checkpoint,
-    load_policy,
-    read_conventions,
-    read_experiment,
-    weights_digest,
-)
+from focusvla.policy import FocusVLAPolicy, load_policy
 from focusvla.suites import clean_suite
 from focusvla.versions import versions
 from focusvla.visualization.episode_browser import browser_contents
@@ -84,7 +78,7 @@ def write_report(
         DataError: a folder does not hold what it should, or it is damaged.
         CheckpointError: `checkpoint` cannot be loaded.
         ConfigurationError: two runs or evaluations have the same name, or observations do not fit the checkpoint.
-        MissingDependencyError: the checkpoint's vision encoder or rerun is not installed.
+        MissingDependencyError: rerun is not installed.
         StorageError: `output` or `recording` is a folder or cannot be written.
     """
     require_file(output)
@@ -128,22 +122,21 @@ def _draw_focus(
         return Focus(absent="No checkpoint was given to draw them with.")
     if max_episodes == 0:
         return Focus(absent="No episode was asked for.")
-    checkpoint = find_checkpoint(checkpoint)
-    if read_experiment(checkpoint).model.vision.encoder == "none":
+    opened = open_checkpoint(checkpoint)
+    if opened.experiment.model.vision.encoder == "none":
         return Focus(absent="The checkpoint is vision-blind: it attends to no patches.")
     observed = [contents for contents in evaluations if has_observations(contents)]
     if not observed:
         return Focus(absent="No evaluation here saved what its policy saw.")
-    digest = weights_digest(checkpoint)
+    digest, statistics = opened.digest, opened.statistics
     own = [contents for contents in observed if _called(contents.episodes[0]).weights == digest]
     source = (own or observed)[0]
-    _, statistics = read_conventions(checkpoint)
     if own:  # of a mixture, as it was evaluated
         parts = {clean_suite(episode.suite): _called(episode).part for episode in source.episodes}
     else:
         parts = choose_parts(statistics.parts, list(dict.fromkeys(each.suite for each in source.episodes)))
     given = _called(source.episodes[0]).given_pictures if own else AS_STORED
-    policy = load_policy(checkpoint, device, next(iter(parts.values()), None) or None, given)
+    policy = load_policy(opened.folder, device, next(iter(parts.values()), None) or None, given)
 
     def policy_in(suite: str) -> FocusVLAPolicy:
         return policy.with_statistics(statistics.choose(parts.get(clean_suite(suite)) or None))
@@ -152,7 +145,7 @@ def _draw_focus(
     return Focus(
         source=source.name,
         is_own=bool(own),
-        checkpoint=checkpoint,
+        checkpoint=opened.folder,
         num_kept=model.policy_head.num_kept_patches,
         num_patches=model.num_patches,
         episodes=tuple(draw_focus(policy_in, source, max_episodes)),

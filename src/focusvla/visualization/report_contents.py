@@ -12,7 +12,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from focusvla.errors import CheckpointError, ConfigurationError, DataError
+from focusvla.checkpoint import checkpoint_steps, open_checkpoint
+from focusvla.errors import ConfigurationError, DataError
 from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import (
     EpisodeResult,
@@ -23,7 +24,6 @@ from focusvla.evaluation.results import (
     success_rate_by_task,
     unfinished,
 )
-from focusvla.policy import checkpoint_folder, checkpoint_steps, find_checkpoint, read_experiment
 from focusvla.suites import clean_suite
 from focusvla.training.metrics import read_metrics
 from focusvla.visualization.charts import LineChart, Series, line_chart, smooth
@@ -64,8 +64,8 @@ class Evaluation:
             CheckpointError: the evaluated checkpoint is not where it was.
         """
         protocol = read_protocol(results)
-        checkpoint = find_checkpoint(Path(protocol["checkpoint"]))
-        is_blind = read_experiment(checkpoint).model.vision.encoder == "none"
+        experiment = open_checkpoint(Path(protocol["checkpoint"])).experiment
+        is_blind = experiment.model.vision.encoder == "none"
         return cls(
             label="widened starts" if protocol["displacement_meters"] else "standard starts",
             results=results,
@@ -232,14 +232,7 @@ def read_run(run: TrainingRun) -> RunContents:
         raise DataError(
             f"{metrics_file}: expected a JSON object a line, got {error}. Train again."
         ) from error
-    versions: dict[str, Any] = {}
-    if steps := checkpoint_steps(run.path):
-        try:
-            versions = _read_json(
-                checkpoint_folder(run.path, steps[-1]) / "versions.json", (), "Train again."
-            )
-        except DataError as error:
-            raise CheckpointError(str(error)) from error
+    versions = open_checkpoint(run.path).versions if checkpoint_steps(run.path) else {}
     return RunContents(run, experiment, metrics, versions)
 
 

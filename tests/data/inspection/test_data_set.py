@@ -56,6 +56,8 @@ def test_every_number_of_a_dimension_is_of_all_steps_of_all_episodes(make):
 def test_an_action_is_idle_that_moves_nothing_and_leaves_the_gripper(spec):
     action = np.array([[0, 0, -1], [1e-5, 0, -1], [0, 0, 1], [0, 0, 1], [0.5, 0, 1]], np.float32)
     assert idle_steps(action, spec).astype(int).tolist() == [1, 1, 0, 1, 0]
+    claw = replace(spec, action=("dx", "gripper_y", "claw"), grippers=("claw",))
+    assert idle_steps(action, claw).astype(int).tolist() == [1, 1, 0, 1, 0]
 
 
 def test_a_position_is_idle_that_repeats_the_one_before(spec):

@@ -8,7 +8,7 @@ field.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 ACTION_END_EFFECTOR_DELTA = "end_effector_delta"
 """Scaled displacement of the end effector from where it is now."""
@@ -67,10 +67,39 @@ class Spec:
     """`GRIPPER_OPEN_NEGATIVE`, `GRIPPER_ABSOLUTE` or `GRIPPER_NONE`."""
     control_rate_hz: float
     """Actions per second."""
+    grippers: Optional[Tuple[str, ...]] = None
+    """The names in `action` that command a gripper. None is those that contain `gripper`, which needs to be said only
+    where others do, or one of them does not."""
+
+    def __post_init__(self) -> None:
+        if self.grippers is None:
+            return
+        if not set(self.grippers) <= set(self.action):
+            raise ValueError(
+                f"spec.grippers: expected names in spec.action ({', '.join(self.action)}), "
+                f"got {', '.join(map(repr, self.grippers))}."
+            )
+        in_order = tuple(name for name in self.action if name in self.grippers)
+        # One spelling of one meaning, so that specs can be compared.
+        object.__setattr__(self, "grippers", None if in_order == _called_gripper(self.action) else in_order)
+
+    @property
+    def gripper_places(self) -> Tuple[int, ...]:
+        """Which numbers of an action command a gripper."""
+        names = _called_gripper(self.action) if self.grippers is None else self.grippers
+        return tuple(place for place, name in enumerate(self.action) if name in names)
+
+    @property
+    def finger_places(self) -> Tuple[int, ...]:
+        """Which numbers of a state, by their names, say how far a gripper is open."""
+        return tuple(place for place, name in enumerate(self.state) if "finger" in name or "gripper" in name)
 
     def to_dict(self) -> Dict[str, Any]:
         """A JSON-ready dictionary; `from_dict` is its inverse."""
-        return asdict(self)
+        values = asdict(self)
+        if self.grippers is None:  # as it was before there was the field
+            del values["grippers"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Spec":
@@ -80,10 +109,10 @@ class Spec:
             ValueError: a field is missing or unknown.
         """
         expected = {field.name for field in fields(cls)}
-        if set(values) != expected:
+        if set(values) | {"grippers"} != expected:
             raise ValueError(
                 f"spec: expected the fields {sorted(expected)}; "
-                f"missing {sorted(expected - set(values))}, unknown {sorted(set(values) - expected)}."
+                f"missing {sorted(expected - set(values) - {'grippers'})}, unknown {sorted(set(values) - expected)}."
             )
         return cls(
             **{
@@ -91,6 +120,7 @@ class Spec:
                 "cameras": tuple(Camera(**camera) for camera in values["cameras"]),
                 "state": tuple(values["state"]),
                 "action": tuple(values["action"]),
+                "grippers": None if values.get("grippers") is None else tuple(values["grippers"]),
             }
         )
 
@@ -115,3 +145,7 @@ class Spec:
                 + "; ".join(differences)
                 + ". Use a policy trained for this environment, or an environment made for this policy."
             )
+
+
+def _called_gripper(names: Tuple[str, ...]) -> Tuple[str, ...]:
+    return tuple(name for name in names if "gripper" in name)

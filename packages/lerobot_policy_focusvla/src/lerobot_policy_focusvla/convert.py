@@ -16,12 +16,11 @@ from lerobot.processor import PolicyProcessorPipeline
 from lerobot.utils.constants import ACTION, OBS_STATE, POLICY_PREPROCESSOR_DEFAULT_NAME
 from tyro.conf import Positional
 
+from focusvla.checkpoint import WEIGHTS, load_weights, open_checkpoint, read_tokenizer, write_checkpoint
 from focusvla.data.formats.lerobot_layout import camera_key
 from focusvla.data.normalization import ALONE, StatisticsByPart
 from focusvla.data.storage import publish_folder
 from focusvla.errors import CheckpointError, FocusVLAError
-from focusvla.policy import find_checkpoint, load_weights, read_conventions, read_experiment, read_tokenizer
-from focusvla.training.checkpoint import write_model
 from focusvla_client import Spec, SpecMismatchError
 from lerobot_policy_focusvla.configuration_focusvla import FocusVLAConfig
 from lerobot_policy_focusvla.modeling_focusvla import FocusVLAPolicy
@@ -42,10 +41,9 @@ def to_lerobot(checkpoint: Positional[Path], output: Positional[Path], statistic
         ConfigurationError: there is no such part, or none named where there are several.
         StorageError: `output` exists already or cannot be written.
     """
-    folder = find_checkpoint(checkpoint)
-    spec, by_part = read_conventions(folder)
-    chosen = by_part.choose(statistics)
-    experiment = read_experiment(folder)
+    opened = open_checkpoint(checkpoint)
+    folder, spec, experiment = opened.folder, opened.spec, opened.experiment
+    chosen = opened.statistics.choose(statistics)
     if experiment.model.normalization != "exact":
         raise CheckpointError(
             f"{folder}: expected a policy with normalization='exact', got {experiment.model.normalization!r}, which this "
@@ -58,7 +56,7 @@ def to_lerobot(checkpoint: Positional[Path], output: Positional[Path], statistic
         output_features={ACTION: PolicyFeature(FeatureType.ACTION, (len(spec.action),))},
     )
     policy = FocusVLAPolicy(config)
-    load_weights(policy.model, folder / "model.safetensors")
+    load_weights(policy.model, folder / WEIGHTS)
     policy.model.tokenizer = read_tokenizer(folder, policy.model)
     stats = {
         key: {"q01": quantiles.q01, "q99": quantiles.q99}
@@ -82,16 +80,15 @@ def from_lerobot(checkpoint: Positional[Path], output: Positional[Path]) -> None
     policy = FocusVLAPolicy.from_pretrained(checkpoint)
     _, experiment = policy.config.required()
     policy.spec.require_equal(trained.spec, "config.json", "the saved normalization")
-    with publish_folder(output) as partial:
-        write_model(
-            partial,
-            experiment=experiment,
-            weights=policy.model.state_dict(),
-            tokenizer=policy.model.tokenizer,
-            spec=trained.spec,
-            statistics=StatisticsByPart({ALONE: trained.require_statistics()}),
-            origin="Trained by LeRobot.",
-        )
+    write_checkpoint(
+        output,
+        experiment=experiment,
+        weights=policy.model.state_dict(),
+        tokenizer=policy.model.tokenizer,
+        spec=trained.spec,
+        statistics=StatisticsByPart({ALONE: trained.require_statistics()}),
+        origin="Trained by LeRobot.",
+    )
 
 
 def _normalizer(folder: Path) -> FocusVLANormalizerStep:

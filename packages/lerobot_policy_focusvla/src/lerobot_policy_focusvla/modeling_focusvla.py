@@ -18,6 +18,7 @@ from lerobot.policies.pretrained import PreTrainedPolicy
 from lerobot.utils.constants import ACTION, OBS_STATE
 from torch import Tensor
 
+from focusvla.checkpoint import load_weights, read_tokenizer
 from focusvla.data.crops import crop_center
 from focusvla.data.formats.lerobot_layout import SPEC_PATH, camera_key
 from focusvla.data.formats.lerobot_metadata import choose_spec
@@ -28,7 +29,6 @@ from focusvla.model.focusvla import FocusVLA, absolute_errors
 from focusvla.model.language import WordTokenizer
 from focusvla.model.prompt import PromptTokenizer
 from focusvla.model.weights import load_pretrained
-from focusvla.policy import load_weights, read_tokenizer
 from focusvla.suites import conventions
 from focusvla.training.loaders import STD_MARGIN
 from focusvla.training.optimization import action_weights, parameter_groups

@@ -79,7 +79,7 @@ def idle_steps(action: Float32[np.ndarray, "steps action"], spec: Spec) -> Bool[
     With displacements x and a gripper, the rows [0 -1] [0 -1] [0 1] [0 1] [.5 1] are 1 1 0 1 0: closing is no idleness.
     Absolute positions are idle where they repeat the action before, so never at the first step.
     """
-    gripper = np.array(["gripper" in name for name in spec.action])
+    gripper = np.isin(np.arange(len(spec.action)), spec.gripper_places)
     change = np.diff(action, axis=0, prepend=action[:1])
     movement = change if spec.action_space == ACTION_JOINT_POSITION else action
     idle = np.linalg.norm(movement[:, ~gripper], axis=1) < IDLE_MOVEMENT
@@ -147,9 +147,7 @@ class GripperCount:
         self._limits = limits
         self._middle = sum(limits) / 2  # 0, unless the values are others than the spec says
         self._delay = round(GRIPPER_DELAY_SECONDS * spec.control_rate_hz)
-        is_only_one = sum("gripper" in name for name in spec.action) == 1
-        fingers = [place for place, name in enumerate(spec.state) if "finger" in name or "gripper" in name]
-        self._fingers = fingers if is_only_one else []
+        self._fingers = list(spec.finger_places) if len(spec.gripper_places) == 1 else []
         self._values: Counter[float] = Counter()
         self._steps = self._others = 0
         self._openings = {False: [0.0, 0], True: [0.0, 0]}

@@ -104,7 +104,8 @@ def action_lags(
     """How changes of the actions go with changes of the velocity of what they command, where both have the same numbers:
     the hand's position, or the angles of joints."""
     if spec.action_space == ACTION_JOINT_POSITION:
-        shared = [name for name in spec.action if name in spec.state and "gripper" not in name]
+        grippers = {spec.action[place] for place in spec.gripper_places}
+        shared = [name for name in spec.action if name in spec.state and name not in grippers]
         columns = [[names.index(name) for name in shared] for names in (spec.state, spec.action)]
         asked = np.diff(action[:, columns[1]].astype(np.float64), axis=0)
     else:

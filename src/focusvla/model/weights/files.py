@@ -72,7 +72,8 @@ def _read_one(path: Path) -> StateDict:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path}: expected a whole safetensors file, got {_what_it_is(path) or error}. Download or copy it again."
+            f"{path}: expected a whole safetensors file, got {_what_it_is(path) or error}. It is half-written or "
+            "damaged: copy or download it again, or use another."
         ) from error
 
 
@@ -124,8 +125,8 @@ def require_matching(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]
     if any(names for _, names in problems):
         listed = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems if names)
         raise CheckpointError(
-            f"{source}: expected the weights of this model, got others. {listed}. Nothing has been loaded: choose the "
-            "preset that these weights were trained with."
+            f"{source}: expected the weights of this model, got others. {listed}. Nothing has been loaded: use the "
+            "configuration, such as a preset, that these weights were trained with."
         )
 
 

@@ -1,4 +1,6 @@
-"""What a new model starts from: what a preset or a user names, and no random layers that cannot learn unless asked."""
+"""What a new model starts from: what a preset or a user names, a small encoder's own weights, and no random layers that
+cannot learn unless asked.
+"""
 
 from collections import Counter
 from collections.abc import Set
@@ -6,17 +8,19 @@ from collections.abc import Set
 from focusvla.config import WeightsConfig
 from focusvla.errors import ConfigurationError
 from focusvla.model.focusvla import FocusVLA
+from focusvla.model.vision import WEIGHTS_PACKAGE, EfficientNetLite0Encoder, folded_published_weights
 from focusvla.model.weights.backbones import find_prismatic, load_backbones, load_prismatic, load_vggt
-from focusvla.model.weights.files import without_adapter
+from focusvla.model.weights.files import load_parts, without_adapter
 
 
 def load_pretrained(model: FocusVLA, weights: WeightsConfig) -> None:
-    """Fill what `weights` names, and set the tokenizer.
+    """Fill what `weights` names, and the small encoder with the ImageNet weights of its package; set the tokenizer.
 
     Raises:
         ConfigurationError: some layers neither learn nor are filled, and `weights` does not allow that they stay random;
             or there is no tokenizer.
         CheckpointError: something cannot be had, is damaged, or does not fit.
+        MissingDependencyError: the package with the small encoder's weights is not installed.
     """
     if model.tokenizer is None and not weights.language:
         raise ConfigurationError(
@@ -27,6 +31,8 @@ def load_pretrained(model: FocusVLA, weights: WeightsConfig) -> None:
         require_no_random_frozen(model, _promised(weights))
     prismatic = find_prismatic(weights.prismatic) if weights.prismatic else None
     filled: set[str] = set()
+    if isinstance(model.vision_encoder, EfficientNetLite0Encoder):
+        filled |= load_parts(model, {"vision_encoder": folded_published_weights()}, WEIGHTS_PACKAGE)
     if weights.dinov2:
         filled |= load_backbones(model, weights.dinov2, weights.siglip, weights.language)
     if prismatic is not None:
@@ -59,7 +65,8 @@ def _promised(weights: WeightsConfig) -> set[str]:
 
 
 def require_no_random_frozen(model: FocusVLA, filled: Set[str]) -> None:
-    """Check that each parameter that does not learn is among `filled`, by its name or its part's, or came with its class.
+    """Check that each parameter that does not learn is among `filled`, by its name or its part's, or is of a small
+    encoder, which is filled by its name or meant to be random.
 
     Raises:
         ConfigurationError: naming the parts, and what fills them.
