@@ -26,8 +26,8 @@ _PUSH_PROBABILITY = 0.06
 with half of it, and none in a third of the demonstrations, policies grasped beside the target three times as often."""
 
 _OPEN: dict[str, Callable[[float], bool]] = {
-    GRIPPER_OPEN_NEGATIVE: lambda command: bool(command < 0),
-    GRIPPER_ABSOLUTE: lambda command: bool(command > 0.5),
+    GRIPPER_OPEN_NEGATIVE: lambda command: command < 0,
+    GRIPPER_ABSOLUTE: lambda command: command > 0.5,
     GRIPPER_NONE: lambda command: True,
 }
 
@@ -98,7 +98,7 @@ class _DisturbedHand:
 
     def __call__(self, action: Float[np.ndarray, " action"]) -> Float[np.ndarray, " action"]:
         motion, gripper = action[: self._gripper], action[len(self._noise) :]
-        is_open = self._gripper is None or self._is_open(gripper[0])
+        is_open = self._gripper is None or self._is_open(float(gripper[0]))
         return np.clip(np.concatenate([motion + self._disturbance(motion, is_open), gripper]), -1.0, 1.0)
 
     def _disturbance(
@@ -131,7 +131,9 @@ class _DisturbedJoints:
     def __call__(self, action: Float[np.ndarray, " action"]) -> Float[np.ndarray, " action"]:
         disturbed = action.copy()
         for arm in self._arms:
-            disturbed[arm.joints] += arm.disturbance(is_open=_OPEN[GRIPPER_ABSOLUTE](action[arm.joints.stop]))
+            disturbed[arm.joints] += arm.disturbance(
+                is_open=_OPEN[GRIPPER_ABSOLUTE](float(action[arm.joints.stop]))
+            )
         return disturbed
 
 
