@@ -25,7 +25,7 @@ def inspect(
     Example: focusvla inspect data/object --checkpoint runs/mini --output page.html
 
     Problems come first, each with what to do. Exit code 2 means that the data set cannot be trained on. With --json: the
-    fields of `Inspection`, "problems": [{"severity", "finding", "advice"}], "moments" of some episodes,
+    fields of `Inspection`, "problems": [{"severity", "finding", "advice"}], "remarks", "moments" of some episodes,
     "picture_difference", "state_difference" and "versions": everything that another person needs to judge it.
 
     Args:
@@ -39,7 +39,7 @@ def inspect(
             closing gripper beside what the numbers say.
     """
     from focusvla.cli.data_tables import inspection_tables
-    from focusvla.data.formats.opening import open_source, read_spec
+    from focusvla.data.formats.opening import open_source, read_spec, remarks
     from focusvla.data.inspection.data_set import inspect_source
     from focusvla.data.inspection.problems import by_severity, find_problems
     from focusvla.policy import load_policy
@@ -92,6 +92,7 @@ def inspect(
             "picture_difference": view.picture_difference,
             "state_difference": view.state_difference,
             "moments": [asdict(strip) for strip in strips],
+            "remarks": remarks(source),
             "data": data,
             "versions": versions(),
         }
@@ -99,6 +100,8 @@ def inspect(
     else:
         for table in inspection_tables(found, view, problems):
             say(table)
+        for remark in remarks(source):
+            say(remark)
         if output:
             say(f"page: {output}")
     errors = [problem.finding for problem in problems if problem.severity == "error"]

@@ -14,7 +14,7 @@ from focusvla.data.formats.libero_hdf5 import (
     rotated_180,
     seen_before,
 )
-from focusvla.data.formats.opening import open_source
+from focusvla.data.formats.opening import open_source, remarks
 from focusvla.data.memory import MemorySource
 from focusvla.errors import DataError
 from focusvla.suites.libero import libero_spec
@@ -310,3 +310,19 @@ def test_a_still_regenerated_file_with_an_instruction_added_is_refused(file: Pat
         find_demos(file)
     _edit(file, lambda data: data.attrs.__setitem__("num_demos", 3))
     assert {demo.seen for demo in find_demos(file)} == {"after"}
+
+
+def test_a_file_that_counts_other_demonstrations_than_it_holds_is_told_of(file: Path):
+    _edit(file, lambda data: data.attrs.update(num_demos=len(data)))
+    assert LiberoHDF5Source(file).notes == []
+    _edit(file, lambda data: data.attrs.update(num_demos=50))
+    (note,) = remarks(LiberoHDF5Source(file))[:1]
+    assert note.endswith("holds 3 demonstrations, its attribute num_demos says 50.")
+
+
+def test_a_demonstration_that_was_cut_is_refused_or_left_out(file: Path):
+    _edit(file, lambda data: data["demo_1"].attrs.update(num_samples=100))
+    with pytest.raises(DataError, match=r"demo_1, actions: expected 100 rows, .* num_samples says, got \d+"):
+        LiberoHDF5Source(file)
+    left = LiberoHDF5Source(file, skip_damaged=True)
+    assert (left.num_episodes, len(left.skipped)) == (2, 1)

@@ -84,10 +84,17 @@ class LiberoHDF5Source(FileSource):
     def __init__(self, path: Path, spec: Spec | None = None, *, skip_damaged: bool = False):
         damage = Damage(skip_damaged)
         demos: list[LiberoDemo] = []
+        self._notes: list[str] = []
         for file in libero_files(path):
             with damage.contained():
-                demos += find_demos(file)
+                found = find_demos(file)
+                self._notes += _counted_otherwise(file, len(found))
+                demos += found
         super().__init__(path, shown_spec(path, demos, spec, damage), demos, damage)
+
+    @property
+    def notes(self) -> list[str]:
+        return list(self._notes)
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,12 @@ class LiberoDemo:
             demo = file[f"data/{self.key}"]
             state = read_columns(demo, ("obs/ee_states", "obs/gripper_states"))
             action = read_array(demo, "actions")
+            announced = demo.attrs.get("num_samples", len(action))
+        if announced != len(action):
+            raise DataError(
+                f"{self.name}, actions: expected {announced} rows, as its attribute num_samples says, got {len(action)}. "
+                "It was cut: restore this file from its source."
+            )
         if self.seen == "before":
             return Recording(state, action, self.instruction)
         return Recording(seen_before(state), chosen_after(action), self.instruction)
@@ -177,6 +190,15 @@ def find_demos(path: Path) -> list[LiberoDemo]:
         else:
             instruction = _instruction(path, problem_info)
     return [LiberoDemo(path, key, instruction, seen) for key in keys]
+
+
+def _counted_otherwise(path: Path, num_demos: int) -> list[str]:
+    """A sentence if the file counts other demonstrations than it holds: some were taken out of it, or lost."""
+    with open_hdf5(path) as file:
+        announced = file["data"].attrs.get("num_demos", num_demos)
+    if announced == num_demos:
+        return []
+    return [f"{path} holds {num_demos} demonstrations, its attribute num_demos says {announced}."]
 
 
 def _recognized(path: Path, group: Any, keys: Sequence[str]) -> Seen:
