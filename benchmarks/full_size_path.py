@@ -175,7 +175,7 @@ def evaluate(folder: Path) -> str:
             "--device",
             "cpu",
         ),
-        *("--tasks", 2, "--trials", 2, "--workers", 1, "--no-videos", "--inference.precision", "bfloat16"),
+        *("--tasks", 2, "--trials", 2, "--workers", 1, "--no-videos"),
     )
     results = [json.loads(line) for line in (folder / "results/results.jsonl").read_text().splitlines()]
     assert not any(result["error"] for result in results), results
