@@ -91,8 +91,8 @@ class EvaluationConfig:
     tasks: tuple[int, ...] = ()
     """Numbers of the tasks in each suite; none given means all."""
     protocol: str = ""
-    """If empty the usual one: `libero_openvla` (published), `aloha_gym`. Or `libero_wide`, `libero_openpi`,
-    `libero_lerobot`, `libero_vla_eval`."""
+    """Empty: the usual one. `libero_openvla` (published), `libero_openpi`, `libero_lerobot`, `libero_vla_eval`,
+    `libero_wide`, `aloha_gym`."""
     trials: int = 0
     """Episodes per task, from start 0 on; 0 means the protocol's number."""
     robustness: bool = False
