@@ -106,7 +106,7 @@ def test_variants_of_a_scripted_suite_are_scripted_and_other_suites_are_not():
 
     require_scripted("libero_object_swap")
     require_scripted("aloha")
-    with pytest.raises(ConfigurationError, match="suites that have one: libero_object, libero_spatial"):
+    with pytest.raises(ConfigurationError, match="suites that have one: libero_spatial, libero_object"):
         require_scripted("libero_90")
 
 

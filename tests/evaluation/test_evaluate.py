@@ -126,6 +126,7 @@ def test_parts_on_several_hosts_are_the_whole(blind_checkpoint, tmp_path):
     def play(name: str, **options) -> list:
         config = EvaluationConfig(
             suites=("reach",),
+            tasks=(0, 1),
             trials=2,
             actions_per_inference=4,
             workers=1,
@@ -153,7 +154,7 @@ def test_parts_on_several_hosts_are_the_whole(blind_checkpoint, tmp_path):
 
 def test_a_policy_for_another_robot_is_refused_before_the_first_episode(blind_checkpoint, tmp_path):
     with pytest.raises(
-        SpecMismatchError, match=r"differ in 8 convention\(s\).*state.*action.*gripper.*control_rate"
+        SpecMismatchError, match=r"differ in 7 convention\(s\).*state.*action.*gripper.*control_rate"
     ):
         evaluate(
             checkpoint_source(blind_checkpoint),
@@ -173,7 +174,7 @@ def test_a_folder_of_other_rules_or_in_use_is_refused_and_stays_as_it_is(blind_c
     held = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
     for change, message in (
         ({"actions_per_inference": 2}, "actions_per_inference=4, this evaluation has 2"),
-        ({"suites": ("libero_object",), "protocol": "libero_openvla"}, "differ in 8 convention"),
+        ({"suites": ("libero_object",), "protocol": "libero_openvla"}, "differ in 7 convention"),
     ):
         with pytest.raises((ConfigurationError, SpecMismatchError), match=message):
             evaluate(source, dataclasses.replace(config, **change), output)

@@ -23,13 +23,25 @@ def test_a_back_end_is_found_without_being_told():
     assert "Traceback" not in found.stderr
 
 
-def test_a_back_end_that_cannot_draw_is_named_with_the_packages_that_bring_one():
+def test_a_variable_without_which_pictures_can_be_drawn_is_named():
     found = doctor(MUJOCO_GL="glfw", DISPLAY="")
     assert found.returncode == 2
     shown = " ".join(found.stdout.replace("│", " ").split())
-    assert "no rendering back end works" in shown
-    assert "apt-get install libegl1" in shown
+    assert "MUJOCO_GL='glfw': nothing can be drawn so" in shown
+    assert "Correct or unset MUJOCO_GL." in shown
     assert "Traceback" not in found.stderr
+
+
+def test_where_no_back_end_draws_the_packages_that_bring_one_are_named(monkeypatch):
+    from focusvla.errors import RenderingError
+    from focusvla.simulation import rendering
+
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(rendering, "_failure", lambda back_end, environment: "no such library")
+    with pytest.raises(
+        RenderingError, match=r"no rendering back end works \(egl: no such.*apt-get install libegl1"
+    ):
+        rendering.select_rendering_back_end()
 
 
 def test_two_renderers_in_turn_draw_the_same_and_the_first_is_closed():
