@@ -1,5 +1,6 @@
 """Suites are rows: the package's own, and those that other packages bring by an entry point."""
 
+import sys
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -43,6 +44,14 @@ def test_an_installed_package_brings_a_suite():
     assert suites()["reach"].environment == "reach.environment:ReachEnvironment"
 
 
+_LIBERO_AGAIN = """
+from dataclasses import replace
+from focusvla.suites import suite_of
+NO_PROTOCOL = [replace(suite_of("libero_goal"), name="other", protocols=())]
+SAME_PROTOCOL = [replace(suite_of("libero_goal"), name="other")]
+"""
+
+
 @pytest.mark.parametrize(
     ("value", "fault"),
     [
@@ -50,6 +59,8 @@ def test_an_installed_package_brings_a_suite():
         ("reach.suite:reach_spec", "cannot be loaded: TypeError"),
         ("reach.environment:COLORS", "is no sequence of focusvla.suites.Suite"),
         ("reach.suite:SUITES", "brings a suite 'reach', which there is already"),
+        ("libero_again:NO_PROTOCOL", "brings a suite 'other' with an environment and no protocol"),
+        ("libero_again:SAME_PROTOCOL", "brings a protocol 'libero_lerobot', which there is already"),
     ],
 )
 def test_a_package_that_brings_something_else_is_named(value, fault, tmp_path: Path, monkeypatch):
@@ -57,6 +68,9 @@ def test_a_package_that_brings_something_else_is_named(value, fault, tmp_path: P
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
     (folder / "entry_points.txt").write_text(f"[focusvla.suites]\nother = {value}\n")
+    (tmp_path / "libero_again.py").write_text(_LIBERO_AGAIN)
+    monkeypatch.delitem(sys.modules, "libero_again", raising=False)
+    suites()  # which what the package imports asks
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigurationError, match=r"of the installed package '(other|reach)'") as refused:
         registry.suites.__wrapped__()

@@ -25,15 +25,23 @@ def suites() -> Mapping[str, Suite]:
     """Every suite by its name, in the order of tables.
 
     Raises:
-        ConfigurationError: another package's entry point cannot be loaded, is something else, or takes a name that is
-            taken; the package is named.
+        ConfigurationError: another package's entry point cannot be loaded, is something else, brings a suite that no
+            protocol plays, or takes a name that is taken; the package is named.
     """
     found = {suite.name: suite for suite in (*libero.SUITES, *aloha.SUITES, *robotwin.SUITES)}
+    taken = {each.name for suite in found.values() for each in suite.protocols}
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-        for suite in _load(point):
+        rows = _load(point)
+        for suite in rows:
             if suite.name in found:
                 raise _broken(point, f"brings a suite {suite.name!r}, which there is already")
+            if suite.environment and not suite.protocols:
+                raise _broken(point, f"brings a suite {suite.name!r} with an environment and no protocol")
             found[suite.name] = suite
+        brought = {each.name for suite in rows for each in suite.protocols}
+        if brought & taken:  # scores of other rules under a known name
+            raise _broken(point, f"brings a protocol {min(brought & taken)!r}, which there is already")
+        taken |= brought
     return MappingProxyType(found)
 
 
