@@ -33,7 +33,6 @@ from torch import Tensor, nn
 from focusvla.config import Augmentation, ExperimentConfig, ModelConfig, TrainingConfig, config_from_dict
 from focusvla.data.formats.openvla_statistics import read_openvla_statistics
 from focusvla.data.normalization import StatisticsByPart
-from focusvla.data.storage import partial_path, publish_folder, require_free_space, usual_mode
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
 from focusvla.model.adapters import merge_adapters
 from focusvla.model.focusvla import FocusVLA
@@ -48,6 +47,7 @@ from focusvla.model.weights.vla_adapter import (
     run_digest,
     trained_steps,
 )
+from focusvla.storage import partial_path, publish_folder, require_free_space, usual_mode
 from focusvla.suites.libero import libero_spec
 from focusvla.versions import versions
 from focusvla_client import Spec

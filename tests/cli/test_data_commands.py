@@ -202,7 +202,7 @@ def test_a_converted_data_set_has_the_same_numbers_and_says_where_it_is(run, sou
     assert run("convert", sound_data, "--output", output)[0] == 0  # finished already
     code, _, errors = run("convert", output, "--output", sound_data)
     assert code == 2
-    assert "exists already and is not this conversion" in errors
+    assert "exists already and is made of something else" in errors
 
 
 @pytest.mark.slow

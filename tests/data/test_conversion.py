@@ -151,7 +151,7 @@ def test_a_finished_conversion_is_not_repeated_and_no_other_data_set_is_replaced
     told: list[int] = []
     assert convert(memory, output, on_progress=lambda done, total: told.append(done)).num_episodes == 3
     assert told == []
-    with pytest.raises(StorageError, match="exists already and is not this conversion"):
+    with pytest.raises(StorageError, match="exists already and is made of something else"):
         convert(make_memory([5]), output)
 
 
@@ -161,7 +161,7 @@ def test_an_unfinished_conversion_of_another_data_set_is_refused(
     output = tmp_path / "converted"
     with pytest.raises(DataError, match="episode 1: expected a complete video"):
         convert(damaged, output)
-    with pytest.raises(ConfigurationError, match="unfinished conversion of another data set"):
+    with pytest.raises(ConfigurationError, match="unfinished data set with other values"):
         convert(make_memory([5]), output)
     damaged.is_damaged = False
     assert convert(damaged, output).num_episodes == 3

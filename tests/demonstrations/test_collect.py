@@ -117,7 +117,7 @@ def test_an_existing_folder_and_an_unfinished_recording_of_other_values_are_refu
     staging = tmp_path / "other.recording"
     staging.mkdir()
     (staging / "collection.json").write_text(json.dumps({"suite": "libero_object", "seed": 7}))
-    with pytest.raises(ConfigurationError, match=r"unfinished recording with other values of .*seed"):
+    with pytest.raises(ConfigurationError, match=r"unfinished data set with other values .*seed"):
         collect_demonstrations(CONFIG, tmp_path / "other")
 
 

@@ -158,7 +158,7 @@ def test_what_cannot_be_regenerated_is_named(folder: Path, tmp_path: Path):
     with pytest.raises(DataError, match=r"expected files called TASK_demo\.hdf5, got none"):
         regenerate_demonstrations(CONFIG, tmp_path, tmp_path / "new")
     (tmp_path / "taken").mkdir()
-    with pytest.raises(StorageError, match="exists already and is not this data set"):
+    with pytest.raises(StorageError, match="exists already and is made of something else"):
         regenerate_demonstrations(CONFIG, folder, tmp_path / "taken")
     other = tmp_path / FILE.replace("salad", "soup")
     other.write_bytes((folder / FILE).read_bytes())

@@ -19,7 +19,7 @@ from focusvla.cli.commands import demonstrate, report, run_evaluation
 from focusvla.cli.output import say
 from focusvla.cli.training import DataChoice, run_training
 from focusvla.config import DemonstrationConfig, EvaluationConfig
-from focusvla.errors import FocusVLAError, StorageError
+from focusvla.errors import FocusVLAError
 
 TASKS = (2, 3, 4)
 """Salad dressing, bbq sauce, ketchup: bottles that stand in each other's scenes, so instruction and eyes both
@@ -47,9 +47,9 @@ def quickstart(
         steps: Optimizer steps of the seeing policy; the blind baseline takes as many.
         trials: Episodes per task and evaluation.
     """
-    from focusvla.data.storage import explained_storage_errors
     from focusvla.evaluation.results import success_rate
     from focusvla.presets import preset
+    from focusvla.storage import explained_storage_errors, replace_json
     from focusvla.versions import versions
 
     with explained_storage_errors(output):
@@ -119,7 +119,7 @@ def quickstart(
         "versions": versions(),
         "report": str(page),
     }
-    _write_json(output / "summary.json", summary)
+    replace_json(output / "summary.json", summary)
     for name, label in (
         ("standard", "standard starts"),
         ("wide", "widened starts"),
@@ -170,26 +170,17 @@ def _background(log: Path, *commands: list[Any]) -> Iterator[None]:
 @contextmanager
 def _timed(output: Path, stage: str) -> Iterator[None]:
     """Add the block's duration to what earlier, interrupted runs spent on the stage."""
+    from focusvla.storage import replace_json
+
     began = time.monotonic()
     try:
         yield
     finally:
         seconds = _read_seconds(output)
         seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - began
-        _write_json(output / "seconds.json", seconds)
+        replace_json(output / "seconds.json", seconds)
 
 
 def _read_seconds(output: Path) -> dict[str, float]:
     path = output / "seconds.json"
     return json.loads(path.read_text("utf-8")) if path.exists() else {}
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    from focusvla.data.storage import partial_path
-
-    try:
-        partial = partial_path(path)
-        partial.write_text(json.dumps(values, indent=2), "utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror}).") from error

@@ -1,26 +1,19 @@
 """Any data set as a LeRobot v3.0 data set, so that a process may be killed at any time.
 
 An episode is read, encoded and published as a shard before the next one is opened; what is in memory is its numbers
-and a frame.
-
-    NAME.converting/            until the data set is complete
-    ├── conversion.json         which data set this is made of; another one is refused
-    └── episodes/               a shard per episode, named by its index
+and a frame. Shards are named by their episode's index; `growing_dataset` says where they wait.
 """
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from focusvla.data.episodes import EpisodeSource
-from focusvla.data.formats.lerobot_writer import assemble_dataset
-from focusvla.data.shards import read_shard_index, write_episode_shard
-from focusvla.data.storage import explained_storage_errors, partial_path
+from focusvla.data.growing_dataset import GrowingDataset
+from focusvla.data.shards import write_episode_shard
 from focusvla.data.verification import require_pictures
-from focusvla.errors import ConfigurationError, DataError, StorageError
+from focusvla.errors import DataError
 
 UNKNOWN_ROBOT = "unknown"
 """What a data set that does not name its robot is converted under."""
@@ -81,54 +74,42 @@ def convert(
         DataError: an episode is damaged and `skip_damaged` is not set, which for videos is told before any is decoded,
             or all are.
         ConfigurationError: an unfinished conversion of another data set is in the way.
-        StorageError: `output` exists and is not this conversion, or the disk is full.
+        StorageError: `output` is made of something else, or the disk is full.
     """
-    described = {
+    made_of = {
         "fingerprint": source.fingerprint(),
         "num_episodes": source.num_episodes,
         "skip_damaged": skip_damaged,
     }
-    summary_file = output / "meta" / _CONVERSION
-    staging = output.with_name(output.name + ".converting")
-    if summary_file.is_file():
-        summary = json.loads(summary_file.read_text("utf-8"))
-        if summary["conversion"] == described:
-            return Conversion(summary["num_episodes"], tuple(summary["skipped"]))
-    if output.exists() and (summary_file.is_file() or not staging.is_dir()):
-        raise StorageError(
-            f"output={output}: exists already and is not this conversion. Choose another folder."
-        )
+    growing = GrowingDataset(output, made_of, _CONVERSION, "conversion", ".converting", _CONVERSION)
+    if summary := growing.finished():
+        return Conversion(summary["num_episodes"], tuple(summary["skipped"]))
     if not skip_damaged:
         require_pictures(source)
-    _open_staging(staging, described)
-    skipped = _convert_missing(source, staging / "episodes", skip_damaged, on_progress)
+    growing.open()
+    skipped = _convert_missing(source, growing, skip_damaged, on_progress)
     num_episodes = source.num_episodes - len(skipped)
     if not num_episodes:
         raise DataError(f"{output}: expected an episode that can be converted, got none. {skipped[0]}")
     skipped = [*(source.skipped if isinstance(source, PrunedSource) else ()), *skipped]
-    if not output.exists():  # an earlier run may have been killed right after this
-        assemble_dataset(
-            read_shard_index(staging / "episodes"),
-            output,
-            source.spec,
-            _robot_type(source),
-            source.steps_per_picture,
-        )
-    _write(summary_file, {"conversion": described, "num_episodes": num_episodes, "skipped": skipped})
-    shutil.rmtree(staging)
+    summary = {"num_episodes": num_episodes, "skipped": skipped}
+    growing.publish(summary, source.spec, _robot_type(source), source.steps_per_picture)
     return Conversion(num_episodes, tuple(skipped))
 
 
 def _convert_missing(
-    source: EpisodeSource, episodes: Path, skip_damaged: bool, on_progress: Callable[[int, int], None]
+    source: EpisodeSource,
+    growing: GrowingDataset,
+    skip_damaged: bool,
+    on_progress: Callable[[int, int], None],
 ) -> list[str]:
     """Convert what earlier runs have not, and return what is wrong with each episode that was left out."""
-    finished = {shard.folder.name for shard in read_shard_index(episodes)}
+    finished = {shard.folder.name for shard in growing.shards()}
     skipped = []
     for index in range(source.num_episodes):
         if (name := f"{index:08d}") not in finished:
             try:
-                _convert_episode(source, index, episodes / name)
+                _convert_episode(source, index, growing.episodes / name)
             except DataError as error:
                 if not skip_damaged:
                     raise
@@ -152,23 +133,3 @@ def _convert_episode(source: EpisodeSource, index: int, folder: Path) -> None:
 
 def _robot_type(source: EpisodeSource) -> str:
     return (source.robot_type if isinstance(source, NamedRobotSource) else None) or UNKNOWN_ROBOT
-
-
-def _open_staging(staging: Path, described: dict[str, Any]) -> None:
-    file = staging / _CONVERSION
-    with explained_storage_errors(staging):
-        staging.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
-            _write(file, described)
-        found = json.loads(file.read_text("utf-8"))
-    if found != described:
-        raise ConfigurationError(
-            f"{staging} holds an unfinished conversion of another data set, or of this one before it changed "
-            f"({found} there, {described} here). Remove it, or choose another folder."
-        )
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    with explained_storage_errors(path):
-        partial_path(path).write_text(json.dumps(values, indent=2, ensure_ascii=False), "utf-8")
-        partial_path(path).replace(path)

@@ -1,6 +1,5 @@
 """All frames that training needs, decoded once into one memory-mapped file: as they are, or each as a JPEG file."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,16 +23,17 @@ from focusvla.data.compressed_frames import (
 )
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.pictures import prepare_pictures
-from focusvla.data.storage import (
+from focusvla.data.verification import require_pictures
+from focusvla.errors import DataError, FocusVLAError, StorageError
+from focusvla.storage import (
     complete_lines,
     create_table,
     explained_storage_errors,
+    locked,
     nearest_existing,
     partial_path,
     require_free_space,
 )
-from focusvla.data.verification import require_pictures
-from focusvla.errors import DataError, FocusVLAError, StorageError
 
 FrameFormat = Literal["raw", "jpeg"]
 
@@ -100,16 +100,13 @@ def open_frame_cache(
     stored = "" if frame_format == "raw" else f"-jpeg{QUALITY}"
     path = folder / f"frames-{source.fingerprint()}-stride{stride}-size{size}{steps}{stored}.npy"
     if not path.exists():
-        with explained_storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            with path.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system if this process is killed
-                if not path.exists():
-                    workers = num_workers or os.cpu_count() or 1
-                    require_pictures(source, workers)
-                    kind = _RawTable if frame_format == "raw" else _CompressedTable
-                    table = kind(source, path, stride, size, pictures, on_remark)
-                    _decode(table, workers, on_progress)
+        with locked(path.with_suffix(".lock")), explained_storage_errors(folder):
+            if not path.exists():
+                workers = num_workers or os.cpu_count() or 1
+                require_pictures(source, workers)
+                kind = _RawTable if frame_format == "raw" else _CompressedTable
+                table = kind(source, path, stride, size, pictures, on_remark)
+                _decode(table, workers, on_progress)
     return FrameCache(path, size, frame_format)
 
 

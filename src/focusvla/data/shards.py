@@ -21,9 +21,9 @@ from safetensors.numpy import load_file, save_file
 
 from focusvla.data.episodes import require_valid_vectors
 from focusvla.data.feature_statistics import add_to_histogram
-from focusvla.data.storage import publish_folder, usual_mode
 from focusvla.data.video import encode_video
 from focusvla.errors import DataError
+from focusvla.storage import publish_folder, usual_mode
 from focusvla_client import Spec
 
 _HISTOGRAM_PERIOD = 10

@@ -6,15 +6,12 @@ drawn and its shard is published. Attempts are numbered: the data set is made of
 0, 1, 2, ... of each task and does not depend on how many processes recorded it or how often they were
 interrupted.
 
-    NAME.recording/             until the data set is complete
-    ├── collection.json         the configuration; another one is refused
-    ├── rejected.jsonl          a line per failed attempt, with the reason
-    └── episodes/               a shard per kept attempt
+`data/growing_dataset.py` says where the shards wait for the rest; beside them `rejected.jsonl` has a line per failed
+attempt, with the reason.
 """
 
 import itertools
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -24,19 +21,12 @@ from typing import Any
 import numpy as np
 
 from focusvla.config import DemonstrationConfig
-from focusvla.data.formats.lerobot_writer import assemble_dataset
-from focusvla.data.shards import read_shard_index, write_episode_shard
+from focusvla.data.growing_dataset import GrowingDataset
+from focusvla.data.shards import write_episode_shard
 from focusvla.demonstrations.noise import NoisyEnvironment
-from focusvla.demonstrations.recording import (
-    Recorder,
-    holds_a_switch,
-    note_rejected,
-    open_staging,
-    read_rejected,
-    replace_text,
-)
+from focusvla.demonstrations.recording import Recorder, holds_a_switch, note_rejected, read_rejected
 from focusvla.demonstrations.scripted import require_scripted, scripted_expert
-from focusvla.errors import ConfigurationError, StorageError
+from focusvla.errors import ConfigurationError
 from focusvla.simulation.environment import only_environment, suite_task, suite_tasks
 from focusvla.simulation.workers import Job, simulate
 from focusvla.suites import Start, suite_of
@@ -69,30 +59,22 @@ def collect_demonstrations(
     Returns the summary that is also written to `meta/demonstrations.json`: kept episodes and attempts per task.
 
     Raises:
-        StorageError: `output` exists and is not this collection, or cannot be written.
+        StorageError: `output` is made of something else, or cannot be written.
         ConfigurationError: unknown suite or task, or an unfinished recording of another configuration.
         WorkerError: a recording process was killed.
         FocusVLAError: an episode cannot be simulated or drawn at all.
     """
     config = _completed(config)
-    summary_file = output / "meta" / "demonstrations.json"
-    staging = output.with_name(output.name + ".recording")
-    described = json.loads(json.dumps(asdict(config) | {"workers": 0}))
-    if summary_file.is_file():
-        summary = json.loads(summary_file.read_text("utf-8"))
-        if summary["config"] == described:
-            return summary
-    if output.exists() and (summary_file.is_file() or not staging.is_dir()):
-        raise StorageError(
-            f"output={output}: exists already and is not this collection. Choose another folder."
-        )
+    made_of = json.loads(json.dumps(asdict(config) | {"workers": 0}))
+    growing = GrowingDataset(output, made_of, "demonstrations.json")
+    if summary := growing.finished():
+        return summary
     require_scripted(config.suite)
     instructions = {task: suite_task(config.suite, task).instruction for task in config.tasks}
-    open_staging(staging, described)
-    ledger = _Ledger.read(staging, config)
-    _record_missing(config, ledger, staging, on_progress)
+    growing.open()
+    ledger = _Ledger.read(growing, config)
+    _record_missing(config, ledger, growing, on_progress)
     summary = {
-        "config": described,
         "tasks": {
             str(task): {
                 "instruction": instruction,
@@ -101,15 +83,10 @@ def collect_demonstrations(
             }
             for task, instruction in instructions.items()
         },
-        "rejected": read_rejected(staging),
+        "rejected": read_rejected(growing.staging),
     }
-    if not output.exists():  # an earlier run may have been killed right after this
-        shards = read_shard_index(staging / "episodes")
-        spec, robot = suite_of(config.suite).spec(config.image_size), suite_of(config.suite).robot
-        assemble_dataset(shards, output, spec, robot, config.steps_per_picture)
-    replace_text(summary_file, json.dumps(summary, indent=2))
-    shutil.rmtree(staging)
-    return summary
+    suite = suite_of(config.suite)
+    return growing.publish(summary, suite.spec(config.image_size), suite.robot, config.steps_per_picture)
 
 
 def _completed(config: DemonstrationConfig) -> DemonstrationConfig:
@@ -136,13 +113,13 @@ class _Ledger:
     begun: dict[int, set[int]]
 
     @classmethod
-    def read(cls, staging: Path, config: DemonstrationConfig) -> "_Ledger":
-        """What earlier runs left in `staging`."""
+    def read(cls, growing: GrowingDataset, config: DemonstrationConfig) -> "_Ledger":
+        """What earlier runs left."""
         kept = {task: set[int]() for task in config.tasks}
-        for shard in read_shard_index(staging / "episodes"):
+        for shard in growing.shards():
             kept[shard.metadata["task"]].add(shard.metadata["attempt"])
         rejected = {task: set[int]() for task in config.tasks}
-        for record in read_rejected(staging):
+        for record in read_rejected(growing.staging):
             rejected[record["task"]].add(record["number"])
         begun = {task: kept[task] | rejected[task] for task in config.tasks}
         return cls(config.episodes_per_task, kept, rejected, begun)
@@ -166,7 +143,7 @@ class _Ledger:
 
 
 def _record_missing(
-    config: DemonstrationConfig, ledger: _Ledger, staging: Path, on_progress: Progress
+    config: DemonstrationConfig, ledger: _Ledger, growing: GrowingDataset, on_progress: Progress
 ) -> None:
     wanted = config.episodes_per_task * len(config.tasks)
     on_progress(ledger.num_kept, wanted, "")
@@ -175,17 +152,17 @@ def _record_missing(
 
     def next_attempt() -> Job | None:
         chosen = ledger.begin()
-        return chosen and (_attempt, config, *chosen, staging)
+        return chosen and (_attempt, config, *chosen, growing.episodes)
 
     for attempt in simulate(next_attempt, config.workers):
         (ledger.kept if attempt.kept else ledger.rejected)[attempt.task].add(attempt.number)
         if not attempt.kept:
-            note_rejected(staging, asdict(attempt))
+            note_rejected(growing.staging, asdict(attempt))
             _give_up_if_hopeless(attempt, ledger)
         on_progress(ledger.num_kept, wanted, _describe(attempt))
 
 
-def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path) -> Attempt:
+def _attempt(config: DemonstrationConfig, task: int, number: int, episodes: Path) -> Attempt:
     """Simulate one attempt in a worker process and, if it succeeds, draw and publish it."""
     began = time.monotonic()
     environment = only_environment(config.suite, task, config.image_size, config.mesh_cell_meters)
@@ -221,7 +198,7 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, staging: Path)
     drawn = [environment.replay_images(s) for s in recorder.snapshots[:: config.steps_per_picture]]
     images = [drawn[step // config.steps_per_picture] for step in range(result.steps)]
     write_episode_shard(
-        staging / "episodes" / _shard_name(config, task, number),
+        episodes / _shard_name(config, task, number),
         environment.spec,
         frames={camera: [image[camera] for image in images] for camera in images[0]},
         state=np.stack(recorder.states),

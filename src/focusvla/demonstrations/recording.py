@@ -1,5 +1,4 @@
-"""What recordings share that go on where a killed process stopped: what is noted of an episode, and the folder in
-which finished episodes wait for the rest."""
+"""What recordings in a simulator share: what is noted of an episode, and of attempts that were not kept."""
 
 import json
 from dataclasses import dataclass, field
@@ -10,8 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from focusvla.data.normalization import SMALLEST_RANGE, untouched_dimensions
-from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
-from focusvla.errors import ConfigurationError
+from focusvla.storage import complete_lines, replace_text
 from focusvla_client import Observer, Spec
 
 REJECTED = "rejected.jsonl"
@@ -37,28 +35,6 @@ def holds_a_switch(action: Float[np.ndarray, "steps action"], spec: Spec) -> boo
     return bool((np.abs(action[:, untouched_dimensions(spec)]) < SMALLEST_RANGE).any())
 
 
-def open_staging(staging: Path, described: dict[str, Any]) -> None:
-    """Make the folder, or check that it is that of an interrupted recording of the same.
-
-    Raises:
-        ConfigurationError: it is that of another; the message lists what differs.
-        StorageError: it cannot be written.
-    """
-    file = staging / "collection.json"
-    with explained_storage_errors(staging):
-        (staging / "episodes").mkdir(parents=True, exist_ok=True)
-        if not file.exists():
-            replace_text(file, json.dumps(described, indent=2))
-        found = json.loads(file.read_text("utf-8"))
-    differing = [key for key in described if found.get(key) != described[key]]
-    if differing:
-        raise ConfigurationError(
-            f"{staging} holds an unfinished recording with other values of {', '.join(differing)} "
-            f"({', '.join(f'{found.get(key)!r} there, {described[key]!r} here' for key in differing)}). "
-            "Continue it with its own values, remove it, or choose another folder."
-        )
-
-
 def note_rejected(staging: Path, attempt: dict[str, Any]) -> None:
     """Add a line to the rejected attempts."""
     lines = [*_lines(staging / REJECTED), json.dumps(attempt)]
@@ -68,17 +44,6 @@ def note_rejected(staging: Path, attempt: dict[str, Any]) -> None:
 def read_rejected(staging: Path) -> list[dict[str, Any]]:
     """What `note_rejected` has noted."""
     return [json.loads(line) for line in _lines(staging / REJECTED)]
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file that holds the text before or the new one, whenever the process is killed.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    with explained_storage_errors(path):
-        partial_path(path).write_text(text, "utf-8")
-        partial_path(path).replace(path)
 
 
 def _lines(path: Path) -> list[str]:

@@ -6,14 +6,11 @@ moving actions are played again in the simulator from its first state, what succ
 pictures are recorded anew, in any size. (openvla's regeneration, which LIBERO's published RLDS and LeRobot sets come
 from.)
 
-    NAME.recording/             until the data set is complete
-    ├── collection.json         the configuration and the files; others are refused
-    ├── rejected.jsonl          a line per demonstration that was not kept, with the reason
-    └── episodes/               a shard per demonstration that was
+`data/growing_dataset.py` says where what is kept waits for the rest; beside it `rejected.jsonl` has a line per
+demonstration that was not kept, with the reason.
 """
 
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,18 +21,12 @@ from typing import Any
 import numpy as np
 
 from focusvla.config import RegenerationConfig
-from focusvla.data.formats.lerobot_writer import assemble_dataset
 from focusvla.data.formats.libero_hdf5 import FILE_ENDING, LiberoDemo, find_demos, libero_files
 from focusvla.data.formats.no_ops import moving_steps
-from focusvla.data.shards import read_shard_index, write_episode_shard
-from focusvla.demonstrations.recording import (
-    Recorder,
-    note_rejected,
-    open_staging,
-    read_rejected,
-    replace_text,
-)
-from focusvla.errors import ConfigurationError, DataError, StorageError, require_known
+from focusvla.data.growing_dataset import GrowingDataset
+from focusvla.data.shards import write_episode_shard
+from focusvla.demonstrations.recording import Recorder, note_rejected, read_rejected
+from focusvla.errors import ConfigurationError, DataError, require_known
 from focusvla.simulation.environment import only_environment, suite_tasks
 from focusvla.simulation.libero import LiberoEnvironment
 from focusvla.simulation.workers import Job, simulate
@@ -77,38 +68,25 @@ def regenerate_demonstrations(
         DataError: there are no such files, one is damaged, or no demonstration succeeds.
         ConfigurationError: an unknown suite, a file that is called after none of its tasks, or an unfinished recording
             of something else.
-        StorageError: `output` exists and is not this data set, or cannot be written.
+        StorageError: `output` is made of something else, or cannot be written.
         WorkerError: a simulating process was killed.
     """
     files = libero_files(source)
     tasks = _tasks(config.suite, source, files)
     demos = {(demo.path.name, demo.key): demo for file in files for demo in find_demos(file)}
     counts = Counter(file for file, _ in demos)
-    described = json.loads(json.dumps(asdict(config) | {"workers": 0, "demonstrations": dict(counts)}))
-    summary_file = output / "meta" / "regeneration.json"
-    staging = output.with_name(output.name + ".recording")
-    if summary_file.is_file():
-        summary = json.loads(summary_file.read_text("utf-8"))
-        if summary["config"] == described:
-            return summary
-    if output.exists() and (summary_file.is_file() or not staging.is_dir()):
-        raise StorageError(
-            f"output={output}: exists already and is not this data set. Choose another folder."
-        )
-    open_staging(staging, described)
-    _replay_missing(config, demos, tasks, staging, on_progress)
-    shards = read_shard_index(staging / "episodes")
+    made_of = json.loads(json.dumps(asdict(config) | {"workers": 0, "demonstrations": dict(counts)}))
+    growing = GrowingDataset(output, made_of, "regeneration.json")
+    if summary := growing.finished():
+        return summary
+    growing.open()
+    _replay_missing(config, demos, tasks, growing, on_progress)
     summary = {
-        "config": described,
-        "kept": [shard.metadata for shard in shards],
-        "rejected": read_rejected(staging),
+        "kept": [shard.metadata for shard in growing.shards()],
+        "rejected": read_rejected(growing.staging),
     }
-    if not output.exists():  # an earlier run may have been killed right after this
-        spec = suite_of(config.suite).spec(config.image_size)
-        assemble_dataset(shards, output, spec, suite_of(config.suite).robot)
-    replace_text(summary_file, json.dumps(summary, indent=2))
-    shutil.rmtree(staging)
-    return summary
+    suite = suite_of(config.suite)
+    return growing.publish(summary, suite.spec(config.image_size), suite.robot)
 
 
 def _tasks(suite: str, source: Path, files: Sequence[Path]) -> dict[str, int]:
@@ -130,31 +108,29 @@ def _replay_missing(
     config: RegenerationConfig,
     demos: dict[tuple[str, str], LiberoDemo],
     tasks: dict[str, int],
-    staging: Path,
+    growing: GrowingDataset,
     on_progress: Progress,
 ) -> None:
-    done = {(record["file"], record["demo"]) for record in read_rejected(staging)}
-    done |= {
-        (shard.metadata["file"], shard.metadata["demo"]) for shard in read_shard_index(staging / "episodes")
-    }
+    done = {(record["file"], record["demo"]) for record in read_rejected(growing.staging)}
+    done |= {(shard.metadata["file"], shard.metadata["demo"]) for shard in growing.shards()}
     missing = iter([key for key in demos if key not in done])
     count = len(done)
     on_progress(count, len(demos), "")
 
     def next_demo() -> Job | None:
         key = next(missing, None)
-        return key and (_replay, config, demos[key], tasks[key[0]], staging)
+        return key and (_replay, config, demos[key], tasks[key[0]], growing.episodes)
 
     if count == len(demos):
         return
     for replayed in simulate(next_demo, config.workers):
         if replayed.reason:
-            note_rejected(staging, asdict(replayed))
+            note_rejected(growing.staging, asdict(replayed))
         count += 1
         on_progress(count, len(demos), _describe(replayed))
 
 
-def _replay(config: RegenerationConfig, demo: LiberoDemo, task: int, staging: Path) -> Replayed:
+def _replay(config: RegenerationConfig, demo: LiberoDemo, task: int, episodes: Path) -> Replayed:
     """Play one demonstration in a worker process and, if it succeeds, draw and publish it."""
     began = time.monotonic()
     environment = only_environment(config.suite, task, config.image_size, config.mesh_cell_meters)
@@ -187,7 +163,7 @@ def _replay(config: RegenerationConfig, demo: LiberoDemo, task: int, staging: Pa
     images = [environment.replay_images(snapshot) for snapshot in recorder.snapshots]
     number = int(demo.key.removeprefix("demo_"))
     write_episode_shard(
-        staging / "episodes" / f"{demo.path.name.removesuffix(FILE_ENDING)}-{number:06d}",
+        episodes / f"{demo.path.name.removesuffix(FILE_ENDING)}-{number:06d}",
         environment.spec,
         frames={camera: [image[camera] for image in images] for camera in images[0]},
         state=np.stack(recorder.states),

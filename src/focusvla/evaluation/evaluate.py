@@ -12,7 +12,6 @@ Players simulate and know no policy, one policy answers them all, and everything
 needs the checkpoint's files, and nothing but this process the folder.
 """
 
-import fcntl
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,6 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from focusvla.config import EvaluationConfig
-from focusvla.data.storage import explained_storage_errors, partial_path, usual_mode
 from focusvla.errors import ConfigurationError, WorkerError
 from focusvla.evaluation.actors import ActorSystem, ProcessSystem
 from focusvla.evaluation.agenda import Agenda, plan_episodes
@@ -36,6 +34,7 @@ from focusvla.evaluation.policies import GPU_BATCH, SILENCED, PolicySource, sour
 from focusvla.evaluation.results import VISION_BLIND, EpisodeResult, ResultsFile, worth_drawing
 from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
 from focusvla.simulation.environment import suite_task
+from focusvla.storage import append_line, locked, publish_file, replace_json
 from focusvla.suites import Protocol, protocol, protocol_of, protocols, suite_of
 from focusvla.versions import versions
 from focusvla_client import Spec
@@ -184,7 +183,7 @@ class _Record:
             actions_per_inference=steps,
             parts=source.parts,
         )
-        _write_json(output / "protocol.json", described | shared_out)
+        replace_json(output / "protocol.json", described | shared_out)
         self._finished = {PlannedEpisode.of(result): result for result in self._file.results}
         if repaired := self._file.num_repaired_bytes:
             self._tell(
@@ -229,7 +228,8 @@ class _Record:
             if job.method == "recall":
                 self._save("observations", planned, outcome)
             else:
-                _write(self._output / "videos" / job.label, outcome)
+                with publish_file(self._output / "videos" / job.label) as file:
+                    file.write_bytes(outcome)
             return
         played = self._broken(planned, outcome.reason) if isinstance(outcome, Lost) else outcome
         if played.trajectory:
@@ -261,9 +261,7 @@ class _Record:
 
     def note_incident(self, incident: Incident) -> None:
         """Append a line to `incidents.jsonl`."""
-        path = self._output / "incidents.jsonl"
-        with explained_storage_errors(path), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(incident)) + "\n")
+        append_line(self._output / "incidents.jsonl", json.dumps(asdict(incident)))
         self._tell(None, f"{incident.what}, replaced: {incident.detail.strip().splitlines()[-1]}")
 
     def _tell(self, result: EpisodeResult | None, remark: str) -> None:
@@ -343,12 +341,8 @@ class _Record:
         return PlayedEpisode(result, {})
 
     def _save(self, kept: Kept, planned: PlannedEpisode, tensors: dict[str, np.ndarray]) -> None:
-        final = episode_file(self._output, kept, planned)
-        with explained_storage_errors(final):
-            final.parent.mkdir(parents=True, exist_ok=True)
-            with usual_mode(partial_path(final)):
-                save_file(tensors, partial_path(final))
-            partial_path(final).replace(final)
+        with publish_file(episode_file(self._output, kept, planned)) as file:
+            save_file(tensors, file)
 
 
 def require_same_rules(folder: Path, described: dict[str, Any]) -> None:
@@ -387,17 +381,13 @@ def _locked(output: Path) -> Iterator[None]:
     Raises:
         ConfigurationError: another evaluation holds it.
     """
-    with explained_storage_errors(output):
-        output.mkdir(parents=True, exist_ok=True)
-        file = (output / ".lock").open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigurationError(
-                f"output={output}: another evaluation is writing there. Wait for it."
-            ) from error
-        yield
+    try:
+        with locked(output / ".lock", waiting=False):
+            yield
+    except BlockingIOError as error:
+        raise ConfigurationError(
+            f"output={output}: another evaluation is writing there. Wait for it."
+        ) from error
 
 
 def video_name(result: EpisodeResult) -> str:
@@ -407,14 +397,3 @@ def video_name(result: EpisodeResult) -> str:
 
 def _same_task(one: PlannedEpisode, other: PlannedEpisode) -> bool:
     return (one.suite, one.task) == (other.suite, other.task)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with explained_storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial_path(path).write_bytes(content)
-        partial_path(path).replace(path)
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    _write(path, json.dumps(values, indent=2).encode())

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from focusvla.data.storage import publish_folder
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.evaluation.evaluate import require_same_rules
 from focusvla.evaluation.results import join_results, read_results, result_line
 from focusvla.evaluation.tables import require_one_protocol
+from focusvla.storage import publish_folder
 
 _FOLDERS = ("trajectories", "observations", "videos")
 

@@ -7,7 +7,6 @@ command goes on with the rest. Lines of earlier versions are read, and stay as t
 import json
 import logging
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
@@ -15,9 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.evaluation.parts import identity_in_suite
+from focusvla.storage import append_line, complete_lines, explained_storage_errors, replace_text
 from focusvla.suites import clean_suite
 
 LANGUAGE_BLIND = "language_blind"
@@ -209,17 +208,12 @@ class ResultsFile:
             ):
                 if file is not None:
                     file.writelines(broken)
-            partial = partial_path(path)
-            partial.write_text("".join(line for line, result in lines if not result.error), "utf-8")
-            partial.replace(path)
+            replace_text(path, "".join(line for line, result in lines if not result.error))
 
     def append(self, result: EpisodeResult) -> None:
         """Add one episode, on the disk when this returns."""
         self.results.append(result)
-        with explained_storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(result_line(result))
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self._path, result_line(result))
 
 
 def result_line(result: EpisodeResult) -> str:

@@ -18,7 +18,6 @@ import torch
 
 from focusvla.checkpoint import open_checkpoint
 from focusvla.config import AS_STORED, GivenPictures
-from focusvla.data.storage import publish_folder
 from focusvla.export import run
 from focusvla.export.check import TOLERANCE, draw_questions, require_equal_answers
 from focusvla.export.description import describe_policy
@@ -26,6 +25,7 @@ from focusvla.export.graph import BATCH, TOKENS, export_program, open_dimensions
 from focusvla.export.onnx import require_onnx, save_onnx
 from focusvla.model.prompt import PromptTokenizer
 from focusvla.policy import FocusVLAPolicy, load_policy
+from focusvla.storage import publish_folder
 from focusvla.versions import versions
 
 _FILES = {"torch": "policy.pt2", "onnx": "policy.onnx"}

@@ -18,8 +18,8 @@ from focusvla.data.inspection.number_problems import Problem, find_training_prob
 from focusvla.data.inspection.numbers import measured_parts
 from focusvla.data.mixture import parts_of, statistics_by_part
 from focusvla.data.normalization import StatisticsByPart
-from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
+from focusvla.storage import replace_json
 from focusvla_client import Spec
 
 DATA_FILE = "data.json"
@@ -67,16 +67,13 @@ class CheckedData:
         Raises:
             StorageError: it cannot be written.
         """
-        file = run / DATA_FILE
         described = {
             "parts": [{"name": name, **asdict(part)} for name, part in self.parts.items()],
             "problems": [
                 {"part": name, **asdict(each)} for name, found in self.problems.items() for each in found
             ],
         }
-        with explained_storage_errors(file):
-            partial_path(file).write_text(json.dumps(described, indent=2), "utf-8")
-            partial_path(file).replace(file)
+        replace_json(run / DATA_FILE, described)
 
 
 def check_data(source: EpisodeSource, on_remark: Remark = lambda text: None) -> CheckedData:

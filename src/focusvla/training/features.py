@@ -1,6 +1,5 @@
 """Features of a frozen encoder, computed once: originals and augmented copies, in one memory-mapped file."""
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Callable
@@ -15,14 +14,9 @@ from focusvla.config import Augmentation, TrainingConfig
 from focusvla.data.batch_order import step_generator
 from focusvla.data.crops import crop_center
 from focusvla.data.frame_cache import FrameCache
-from focusvla.data.storage import (
-    create_table,
-    explained_storage_errors,
-    partial_path,
-    require_free_space,
-)
 from focusvla.data.transforms import augment
 from focusvla.model.focusvla import FocusVLA
+from focusvla.storage import create_table, explained_storage_errors, locked, partial_path, require_free_space
 
 _FRAMES_AT_ONCE = 16
 
@@ -43,8 +37,7 @@ def open_features(
     described = [asdict(each) for each in (model.config.vision, model.config.pictures, settings)]
     identity = json.dumps([cache.path.name, *described, config.augmented_copies, config.seed])
     path = cache.path.with_name(f"features-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy")
-    with explained_storage_errors(path), path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.with_suffix(".lock")), explained_storage_errors(path):
         if not path.exists():
             _encode(model, cache, settings, config, path, on_progress)
     return np.load(path, mmap_mode="r")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from focusvla.data.storage import complete_lines, explained_storage_errors, partial_path
+from focusvla.storage import append_line, complete_lines, replace_text
 from focusvla.training.engine import Engine
 
 
@@ -23,18 +23,14 @@ class MetricsLog:
         self._last_tracked = 0
         if not engine.is_main:
             return
-        with explained_storage_errors(path):
-            kept = [line for line in read_metrics(path) if line["step"] <= first_step]
-            partial = partial_path(path)
-            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
-            partial.replace(path)
+        kept = [line for line in read_metrics(path) if line["step"] <= first_step]
+        replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, *, step: int, **values: Any) -> None:
         """Append one line, in the main process; `step` counts the steps taken so far."""
         if not self._engine.is_main:
             return
-        with explained_storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        append_line(self._path, json.dumps({"step": step, **values}))
         if step < self._last_tracked:  # of an earlier checkpoint, and trackers take no step back
             values, step = values | {"of_step": step}, self._last_tracked
         self._last_tracked = step

@@ -4,12 +4,11 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from focusvla.checkpoint import checkpoint_steps, remove_unfinished
 from focusvla.config import ExperimentConfig, TrainingConfig, config_from_dict
-from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.errors import CheckpointError, ConfigurationError
+from focusvla.storage import explained_storage_errors, replace_json
 from focusvla.training.optimization import learning_rate
 
 
@@ -29,7 +28,7 @@ def begin_run(
     with explained_storage_errors(run):
         run.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            _write(file, described)
+            replace_json(file, described)
         remove_unfinished(run)
     try:
         # Fields that it lacks were added later, and have the values by which it was trained.
@@ -46,20 +45,13 @@ def begin_run(
     }
     if list(differing) == ["training.steps"] and experiment.training.steps > begun.training.steps:
         on_remark(_longer(run, begun.training, experiment.training))
-        with explained_storage_errors(file):
-            _write(file, described)
+        replace_json(file, described)
     elif differing:
         listed = "; ".join(f"{name}: {values}" for name, values in differing.items())
         raise ConfigurationError(
             f"run={run} was begun with other values ({listed}). Continue it with its own, of which --steps alone may be "
             "greater, or choose another folder."
         )
-
-
-def _write(file: Path, described: dict[str, Any]) -> None:
-    partial = partial_path(file)
-    partial.write_text(json.dumps(described, indent=2), "utf-8")
-    partial.replace(file)
 
 
 def _longer(run: Path, begun: TrainingConfig, config: TrainingConfig) -> str:

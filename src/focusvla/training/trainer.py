@@ -22,11 +22,11 @@ from focusvla.checkpoint import checkpoint_folder, checkpoint_steps
 from focusvla.config import ExperimentConfig
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.loader import BatchLoader
-from focusvla.data.storage import explained_storage_errors, usual_mode
 from focusvla.errors import ConfigurationError, DataError, StoppedError
 from focusvla.model.focusvla import FocusVLA, absolute_errors
 from focusvla.model.language import build_vocabulary
 from focusvla.model.weights import load_pretrained
+from focusvla.storage import publish_file
 from focusvla.training.checkpoint import (
     learning_parameters,
     restore_model,
@@ -249,10 +249,8 @@ def _save_failed_batch(run: Path, step: int, data: BatchLoader, engine: Engine) 
     batch = data.batch(step, (engine.process, engine.num_processes))
     tensors = {field.name: getattr(batch.inputs, field.name) for field in dataclasses.fields(batch.inputs)}
     tensors |= {"actions": batch.actions, "action_mask": batch.action_mask}
-    with explained_storage_errors(path):
-        path.parent.mkdir(exist_ok=True)
-        with usual_mode(path):
-            save_file({name: t.cpu().contiguous() for name, t in tensors.items() if t is not None}, path)
+    with publish_file(path) as file:
+        save_file({name: t.cpu().contiguous() for name, t in tensors.items() if t is not None}, file)
     return path
 
 

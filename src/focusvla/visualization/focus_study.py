@@ -22,9 +22,9 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
-from focusvla.data.storage import publish_folder, usual_mode
 from focusvla.data.video import encode_video
 from focusvla.policy import FocusVLAPolicy
+from focusvla.storage import publish_folder, usual_mode
 from focusvla.versions import versions
 from focusvla.visualization.attention_maps import Look, look_into, require_looking
 from focusvla.visualization.focus_drawing import draw_heads, draw_layers, draw_moment

@@ -1,15 +1,14 @@
 """How fast two trainings get where: success against steps, and the steps to a target (the paper's Fig. 7)."""
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.errors import DataError
+from focusvla.storage import replace_json, replace_text
 from focusvla.training.metrics import read_metrics
 
 
@@ -159,13 +158,6 @@ class Comparison:
         Raises:
             StorageError: the folder cannot be written.
         """
-        with explained_storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, text in {
-                "json": json.dumps(self.to_dict(), indent=2),
-                "md": self.to_markdown() + "\n",
-                "svg": self.to_svg(),
-            }.items():
-                partial = partial_path(folder / f"comparison.{name}")
-                partial.write_text(text, "utf-8")
-                partial.replace(folder / f"comparison.{name}")
+        replace_json(folder / "comparison.json", self.to_dict())
+        replace_text(folder / "comparison.md", self.to_markdown() + "\n")
+        replace_text(folder / "comparison.svg", self.to_svg())

@@ -13,8 +13,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.errors import StorageError
+from focusvla.storage import replace_text
 from focusvla.visualization.data_uris import image_uri
 
 
@@ -47,11 +47,7 @@ def write_page(
             **values,
         )
     )
-    with explained_storage_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        partial = partial_path(output)
-        partial.write_text(page, "utf-8")
-        partial.replace(output)
+    replace_text(output, page)
     return output
 
 

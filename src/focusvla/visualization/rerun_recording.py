@@ -23,9 +23,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from focusvla.data.storage import explained_storage_errors, partial_path
 from focusvla.errors import DataError, MissingDependencyError
 from focusvla.evaluation.episodes import PlannedEpisode, steps_per_frame
+from focusvla.storage import publish_file
 from focusvla.visualization.episode_records import EpisodeRecord
 from focusvla.visualization.focus_grids import FocusGrids
 
@@ -57,20 +57,14 @@ def write_recording(output: Path, records: Sequence[EpisodeRecord]) -> Path:
     rerun = load_rerun()
     identity = _recording_id(output, records)
     recording = rerun.RecordingStream("focusvla", recording_id=identity, send_properties=False)
-    with explained_storage_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        partial = partial_path(output)
-        partial.touch()  # rerun's own error names no reason
+    with publish_file(output) as partial:  # which touches it: rerun's own error names no reason
         try:
             recording.save(partial, default_blueprint=_blueprint(rerun, records))
             recording.set_log_time_enabled(False)
             for record in records:
                 _log_episode(rerun, recording, record)
-            recording.disconnect()  # flushes
-            partial.replace(output)
         finally:
-            recording.disconnect()
-            partial.unlink(missing_ok=True)
+            recording.disconnect()  # flushes
     return output
 
 

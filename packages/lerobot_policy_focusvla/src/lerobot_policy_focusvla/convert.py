@@ -19,8 +19,8 @@ from tyro.conf import Positional
 from focusvla.checkpoint import WEIGHTS, load_weights, open_checkpoint, read_tokenizer, write_checkpoint
 from focusvla.data.formats.lerobot_layout import camera_key
 from focusvla.data.normalization import ALONE, StatisticsByPart
-from focusvla.data.storage import publish_folder
 from focusvla.errors import CheckpointError, FocusVLAError
+from focusvla.storage import publish_folder
 from focusvla_client import Spec, SpecMismatchError
 from lerobot_policy_focusvla.configuration_focusvla import FocusVLAConfig
 from lerobot_policy_focusvla.modeling_focusvla import FocusVLAPolicy

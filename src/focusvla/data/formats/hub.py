@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from focusvla.data.storage import explained_storage_errors
 from focusvla.errors import DataError
+from focusvla.storage import explained_storage_errors
 
 _NAME = re.compile(
     r"(?P<repository>[a-z0-9][\w.-]*/[a-z0-9][\w.-]*)(?:/(?P<folder>[^@]+))?(?:@(?P<revision>[\w./-]+))?",

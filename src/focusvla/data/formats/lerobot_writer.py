@@ -22,9 +22,9 @@ from focusvla.data.feature_statistics import (
 )
 from focusvla.data.formats import lerobot_layout as layout
 from focusvla.data.shards import Shard, read_shard_index, write_episode_shard
-from focusvla.data.storage import publish_folder, require_free_space
 from focusvla.data.video import join_videos
 from focusvla.errors import DataError
+from focusvla.storage import publish_folder, require_free_space
 from focusvla_client import Spec
 
 _Row = dict[str, Any]

@@ -1,22 +1,25 @@
 """Writing so that a killed process never leaves something half-written under a final name."""
 
 import errno
+import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from focusvla.errors import StorageError
 
 _FULL_OR_FORBIDDEN = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.ENOENT, errno.ENOTDIR),  # the folder to write into cannot be made
+    *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST),  # the folder to write into cannot be made
 }
 
 
@@ -50,6 +53,71 @@ def publish_folder(final: Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         os.replace(partial, final)
+
+
+@contextmanager
+def publish_file(final: Path) -> Iterator[Path]:
+    """Yield a path to write, whose file takes the place of `final` when the block ends, and goes if the block fails.
+
+    The folder is made if there is none. Whenever the process is killed, `final` is what it was or the whole new file.
+
+    Raises:
+        StorageError: the disk is full or the folder may not be written.
+    """
+    partial = partial_path(final)
+    with explained_storage_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with usual_mode(partial):
+                yield partial
+            os.replace(partial, final)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a whole file in UTF-8 through `publish_file`."""
+    with publish_file(path) as partial:
+        partial.write_text(text, "utf-8")
+
+
+def replace_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write values as indented JSON through `publish_file`."""
+    replace_text(path, json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line of text to a file, on the disk when this returns; `complete_lines` reads around one cut off by a kill.
+
+    Raises:
+        StorageError: the disk is full or the file may not be written.
+    """
+    with explained_storage_errors(path), path.open("a", encoding="utf-8") as file:
+        file.write(line.removesuffix("\n") + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def locked(path: Path, *, waiting: bool = True) -> Iterator[None]:
+    """Hold the lock file `path`, which the system lets go of when the process ends, however it ends.
+
+    Raises:
+        BlockingIOError: another process holds it, and `waiting` is off.
+        StorageError: the folder may not be written.
+    """
+    with explained_storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=-1 if waiting else 0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise BlockingIOError(f"{path} is held by another process") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
