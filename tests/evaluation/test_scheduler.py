@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from focusvla.errors import ConfigurationError, WorkerError
-from focusvla.evaluation.actors import Answer, Died, ProcessSystem, Raised, Returned, answer_of
 from focusvla.evaluation.episodes import PlannedEpisode, Request
 from focusvla.evaluation.policies import PolicySource
 from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
+from focusvla.simulation.actors import Answer, Died, ProcessSystem, Raised, Returned, answer_of
 from focusvla_client import Observation
 
 

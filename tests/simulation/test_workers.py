@@ -5,19 +5,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from focusvla.errors import WorkerError
-from focusvla.simulation.workers import simulate
+from focusvla.errors import DataError, WorkerError
+from focusvla.simulation.workers import Job, simulate
 
 SIMULATION = """
 import time
-from focusvla.simulation.workers import simulate
+from focusvla.simulation.workers import Job, simulate
 
 if __name__ == "__main__":
     import os
-    jobs = [(time.sleep, 60), (time.sleep, 60), (os.getpid,), (os.getpid,)]
+    jobs = [*(Job(time.sleep, (60,)) for _ in range(2)), *(Job(os.getpid) for _ in range(2))]
     for pid in simulate(lambda: jobs.pop() if jobs else None, 2):
         print(pid, flush=True)
 """
@@ -25,7 +26,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_the_next_job_may_depend_on_the_results_so_far():
-    jobs, results = [(divmod, 7, 2)], []
+    jobs, results = [Job(divmod, (7, 2))], []
 
     def next_job():
         return jobs.pop() if jobs else None
@@ -33,15 +34,51 @@ def test_the_next_job_may_depend_on_the_results_so_far():
     for result in simulate(next_job, 2):
         results.append(result)
         if result == (3, 1):
-            jobs += [(max, 5, 6), (min, 5, 6)]
+            jobs += [Job(max, (5, 6)), Job(min, (5, 6))]
     assert results[0] == (3, 1)
     assert sorted(results[1:]) == [5, 6]
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_an_error_that_says_how_to_go_on():
-    with pytest.raises(WorkerError, match="run the same command again, with fewer --workers"):
-        list(simulate(lambda: (os._exit, 1), 1))
+def test_a_killed_worker_is_replaced_and_its_job_done_again(tmp_path):
+    jobs = [Job(_die_the_first_time, (tmp_path / "begun",)), Job(max, (5, 6))]
+    assert sorted(simulate(lambda: jobs.pop() if jobs else None, 2)) == [2, 6]
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_again_and_again_are_an_error_that_says_how_to_go_on():
+    jobs = [Job(os._exit, (9,))]
+    expected = r"lost 3 times .*ended with code 9.*run the same command again, with fewer --workers"
+    with pytest.raises(WorkerError, match=expected):
+        list(simulate(lambda: jobs.pop() if jobs else None, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("raised", "expected", "said"),
+    [
+        (DataError("a bad file"), DataError, "^a bad file$"),
+        (KeyError("place"), WorkerError, "KeyError: 'place'"),
+    ],
+)
+def test_a_job_that_raises_ends_the_others(raised: Exception, expected: type[Exception], said: str):
+    jobs = [Job(time.sleep, (60,)), Job(_raise, (raised,))]
+    began = time.monotonic()
+    with pytest.raises(expected, match=said):
+        list(simulate(lambda: jobs.pop() if jobs else None, 2))
+    assert time.monotonic() - began < 30
+
+
+def _die_the_first_time(begun: Path) -> int:
+    with begun.open("a") as file:
+        file.write("again\n")
+    if begun.read_text() == "again\n":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return len(begun.read_text().splitlines())
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ import numpy as np
 
 from focusvla.config import DemonstrationConfig
 from focusvla.data.growing_dataset import GrowingDataset
-from focusvla.data.shards import write_episode_shard
+from focusvla.data.shards import read_shard, write_episode_shard
 from focusvla.demonstrations.noise import NoisyEnvironment
 from focusvla.demonstrations.recording import Recorder, holds_a_switch, note_rejected, read_rejected
 from focusvla.demonstrations.scripted import require_scripted, scripted_expert
@@ -61,7 +61,7 @@ def collect_demonstrations(
     Raises:
         StorageError: `output` is made of something else, or cannot be written.
         ConfigurationError: unknown suite or task, or an unfinished recording of another configuration.
-        WorkerError: a recording process was killed.
+        WorkerError: a recording process was killed again and again.
         FocusVLAError: an episode cannot be simulated or drawn at all.
     """
     config = _completed(config)
@@ -152,7 +152,7 @@ def _record_missing(
 
     def next_attempt() -> Job | None:
         chosen = ledger.begin()
-        return chosen and (_attempt, config, *chosen, growing.episodes)
+        return chosen and Job(_attempt, (config, *chosen, growing.episodes))
 
     for attempt in simulate(next_attempt, config.workers):
         (ledger.kept if attempt.kept else ledger.rejected)[attempt.task].add(attempt.number)
@@ -165,6 +165,9 @@ def _record_missing(
 def _attempt(config: DemonstrationConfig, task: int, number: int, episodes: Path) -> Attempt:
     """Simulate one attempt in a worker process and, if it succeeds, draw and publish it."""
     began = time.monotonic()
+    folder = episodes / f"{config.suite}-{task:03d}-{number:06d}"
+    if folder.exists():  # by a process that was killed right after
+        return Attempt(task, number, True, read_shard(folder).length, "", 0.0)
     environment = only_environment(config.suite, task, config.image_size, config.mesh_cell_meters)
     rng = np.random.default_rng([config.seed, task, number])
     sigma = config.noise * rng.choice([0.0, 0.5, 1.0])
@@ -198,7 +201,7 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, episodes: Path
     drawn = [environment.replay_images(s) for s in recorder.snapshots[:: config.steps_per_picture]]
     images = [drawn[step // config.steps_per_picture] for step in range(result.steps)]
     write_episode_shard(
-        episodes / _shard_name(config, task, number),
+        folder,
         environment.spec,
         frames={camera: [image[camera] for image in images] for camera in images[0]},
         state=np.stack(recorder.states),
@@ -220,10 +223,6 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, episodes: Path
 def _undisplaced(config: DemonstrationConfig, number: int) -> bool:
     """True for that share of the attempts, spread evenly over their numbers."""
     return int((number + 1) * config.undisplaced_share) > int(number * config.undisplaced_share)
-
-
-def _shard_name(config: DemonstrationConfig, task: int, number: int) -> str:
-    return f"{config.suite}-{task:03d}-{number:06d}"
 
 
 def _give_up_if_hopeless(attempt: Attempt, ledger: _Ledger) -> None:

@@ -24,7 +24,7 @@ from focusvla.config import RegenerationConfig
 from focusvla.data.formats.libero_hdf5 import FILE_ENDING, LiberoDemo, find_demos, libero_files
 from focusvla.data.formats.no_ops import moving_steps
 from focusvla.data.growing_dataset import GrowingDataset
-from focusvla.data.shards import write_episode_shard
+from focusvla.data.shards import read_shard, write_episode_shard
 from focusvla.demonstrations.recording import Recorder, note_rejected, read_rejected
 from focusvla.errors import ConfigurationError, DataError, require_known
 from focusvla.simulation.environment import only_environment, suite_tasks
@@ -69,7 +69,7 @@ def regenerate_demonstrations(
         ConfigurationError: an unknown suite, a file that is called after none of its tasks, or an unfinished recording
             of something else.
         StorageError: `output` is made of something else, or cannot be written.
-        WorkerError: a simulating process was killed.
+        WorkerError: a simulating process was killed again and again.
     """
     files = libero_files(source)
     tasks = _tasks(config.suite, source, files)
@@ -119,7 +119,7 @@ def _replay_missing(
 
     def next_demo() -> Job | None:
         key = next(missing, None)
-        return key and (_replay, config, demos[key], tasks[key[0]], growing.episodes)
+        return key and Job(_replay, (config, demos[key], tasks[key[0]], growing.episodes))
 
     if count == len(demos):
         return
@@ -133,6 +133,12 @@ def _replay_missing(
 def _replay(config: RegenerationConfig, demo: LiberoDemo, task: int, episodes: Path) -> Replayed:
     """Play one demonstration in a worker process and, if it succeeds, draw and publish it."""
     began = time.monotonic()
+    folder = (
+        episodes / f"{demo.path.name.removesuffix(FILE_ENDING)}-{int(demo.key.removeprefix('demo_')):06d}"
+    )
+    if folder.exists():  # by a process that was killed right after
+        shard = read_shard(folder)
+        return Replayed(demo.path.name, demo.key, shard.length, shard.metadata["no_ops"], "", 0.0)
     environment = only_environment(config.suite, task, config.image_size, config.mesh_cell_meters)
     assert isinstance(environment, LiberoEnvironment)
     steps = no_ops = 0
@@ -161,9 +167,8 @@ def _replay(config: RegenerationConfig, demo: LiberoDemo, task: int, episodes: P
     if not result.success:
         return ended("not solved")
     images = [environment.replay_images(snapshot) for snapshot in recorder.snapshots]
-    number = int(demo.key.removeprefix("demo_"))
     write_episode_shard(
-        episodes / f"{demo.path.name.removesuffix(FILE_ENDING)}-{number:06d}",
+        folder,
         environment.spec,
         frames={camera: [image[camera] for image in images] for camera in images[0]},
         state=np.stack(recorder.states),

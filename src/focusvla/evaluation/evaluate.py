@@ -25,7 +25,6 @@ from safetensors.numpy import save_file
 
 from focusvla.config import EvaluationConfig
 from focusvla.errors import ConfigurationError, WorkerError
-from focusvla.evaluation.actors import ActorSystem, ProcessSystem
 from focusvla.evaluation.agenda import Agenda, plan_episodes
 from focusvla.evaluation.episode_files import Kept, episode_file, read_trajectory
 from focusvla.evaluation.episodes import PlannedEpisode, PlayedEpisode, PolicyTraits, Setting
@@ -33,6 +32,7 @@ from focusvla.evaluation.parts import identity_in_suite
 from focusvla.evaluation.policies import GPU_BATCH, SILENCED, PolicySource, source_of
 from focusvla.evaluation.results import VISION_BLIND, EpisodeResult, ResultsFile, worth_drawing
 from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
+from focusvla.simulation.actors import ActorSystem, ProcessSystem
 from focusvla.simulation.environment import suite_task
 from focusvla.storage import append_line, locked, publish_file, replace_json
 from focusvla.suites import Protocol, protocol, protocol_of, protocols, suite_of

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from focusvla.errors import ConfigurationError, MissingDependencyError
-from focusvla.evaluation.actors import Answer, Died, answer_of, made_by
+from focusvla.simulation.actors import Answer, Died, answer_of, made_by
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
 

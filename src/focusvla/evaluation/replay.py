@@ -84,7 +84,7 @@ def replay(
             f"data={data}: expected undisturbed demonstrations, got none among {source.num_episodes}. Record some with "
             "`focusvla demonstrate --noise 0 --no-pushes`."
         )
-    jobs: list[Job] = [(_replay_episode, data, index) for index in chosen[: num_episodes or None]]
+    jobs = [Job(_replay_episode, (data, index)) for index in chosen[: num_episodes or None]]
     total, results = len(jobs), []
     on_episode(0, total, None)
     for result in simulate(lambda: jobs.pop(0) if jobs else None, workers):

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from focusvla.errors import WorkerError
-from focusvla.evaluation.actors import Actor, ActorSystem, Answer, Died, Raised, Returned
 from focusvla.evaluation.episodes import EpisodePlayer, PolicyTraits, Request
 from focusvla.evaluation.policies import PolicySource
+from focusvla.simulation.actors import Actor, ActorSystem, Answer, Died, Raised, Returned
 
 MAX_ATTEMPTS = 3
 _LONGEST_WAIT = 1.0

@@ -8,6 +8,7 @@ cluster.
 import contextlib
 import multiprocessing
 import os
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,7 +17,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, runtime_checkable
 
 from focusvla.errors import FocusVLAError
-from focusvla.simulation.workers import begin_worker
+
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ class ProcessSystem:
 def _serve(
     connection: Connection, parent: int, factory: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
-    begin_worker(parent)
+    os.environ.update(OMP_NUM_THREADS="1", LP_NUM_THREADS="1")
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     made = made_by(factory, arguments)
     while True:
         try:
@@ -167,3 +170,10 @@ def _serve(
             )
         except (EOFError, OSError):
             return
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after `parent`; it would otherwise wait for calls forever."""
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
