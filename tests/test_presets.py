@@ -10,6 +10,7 @@ from focusvla.config import ExperimentConfig, ModelConfig, PolicyHeadConfig, con
 from focusvla.errors import ConfigurationError
 from focusvla.model.focusvla import FocusVLA
 from focusvla.presets import (
+    NAMED_STRUCTURES,
     PRESETS,
     STRUCTURES,
     fitted,
@@ -165,7 +166,6 @@ def test_the_recommended_recipe_differs_from_the_published_in_its_training_alone
         ("mini", ("cascaded", "shared", "none", "learned")),
         ("paper", ("cascaded", "shared", "rotary", "training_noise")),
         ("paper_mixed", ("mixed", "separate", "none", "training_noise")),
-        ("paper_gated_vlm", ("mixed", "separate", "none", "training_noise")),
         ("baseline_mixed", ("mixed", "shared", "none", "training_noise")),
         ("baseline_mixed_separate", ("mixed", "separate", "none", "training_noise")),
     ],
@@ -174,6 +174,15 @@ def test_who_has_which_maps_positions_and_first_latent(name, reading):
     head = preset(name).model.policy_head
     assert (head.attention, head.streams, head.positions, head.latent) == reading
     assert (head.cascade, head.selection, head.initial_gate) == ("parallel", "per_query", 0.0)
+
+
+def test_an_experiment_has_one_name():
+    named = {}
+    for name in PRESETS:
+        named.setdefault(repr(preset(name)), []).append(name)
+    assert [names for names in named.values() if len(names) > 1] == []
+    for cell, name in NAMED_STRUCTURES.items():
+        assert paper_structure(*cell) == preset(name)
 
 
 def test_the_paper_starts_from_prismatic_and_only_toy_sizes_from_random_frozen_layers():

@@ -351,6 +351,12 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     "cascaded": {},
 }
 """Rows of Fig. 4: what bounds the visual tokens' influence."""
+NAMED_STRUCTURES = {
+    ("mixed", "vlm"): "paper_mixed",
+    ("gated", "vlm"): "baseline_mixed_separate",
+    ("cascaded", "vlm"): "paper_cascaded",
+}
+"""Cells of Fig. 4 that Table 2 or a baseline names already."""
 
 
 def paper_structure(structure: str, values: str) -> ExperimentConfig:
@@ -416,6 +422,7 @@ PRESETS: dict[str, Callable[[], ExperimentConfig]] = (
         f"paper_{structure}_{values}": partial(paper_structure, structure, values)
         for structure in STRUCTURES
         for values in ("ds", "vlm", "vggt")
+        if (structure, values) not in NAMED_STRUCTURES
     }
 )
 

@@ -27,6 +27,7 @@ from focusvla.data.selected_episodes import SelectedEpisodes
 from focusvla.errors import DataError
 from focusvla.evaluation.agenda import CONTROLS
 from focusvla.evaluation.clustered import ClusteredMean, clustered_mean
+from focusvla.evaluation.markdown import markdown_table
 from focusvla.evaluation.policies import SILENCED
 from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND, EpisodeResult, SuccessRate, success_rate
 from focusvla.evaluation.tables import Cell
@@ -235,13 +236,13 @@ class Diagnosis:
             *(("L1 of held-out actions", "added by it") if self.errors else ()),
             *(("success", "minus as it is, points") if self.rates else ()),
         ]
-        lines = [
-            f"| what is kept from the policy | {' | '.join(columns)} |",
-            "|---" * (1 + len(columns)) + "|",
-        ]
-        for control, title in self._titles().items():
-            cells = [*(self._error_cells(control)), *self._success_cells(control)]
-            lines.append(f"| {title} | {' | '.join(cells)} |")
+        table = markdown_table(
+            ("what is kept from the policy", *columns),
+            [
+                (title, *self._error_cells(control), *self._success_cells(control))
+                for control, title in self._titles().items()
+            ],
+        )
         notes = []
         if self.errors:
             samples, episodes = len(self.errors.steps), len(set(self.errors.episodes))
@@ -257,7 +258,7 @@ class Diagnosis:
             broken = sum(bool(result.error) for result in self.results)
             notes.append("Success: Wilson 95 %, differences Newcombe 95 %.")
             notes += [f"{broken} episode(s) broke and are not counted."] if broken else []
-        return "\n".join([*lines, "", " ".join(notes)])
+        return "\n".join([table, "", " ".join(notes)])
 
     def _titles(self) -> dict[str, str]:
         measured = {*(self.errors.errors if self.errors else ()), *self.rates}

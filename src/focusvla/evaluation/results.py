@@ -6,7 +6,6 @@ command goes on with the rest. Lines of earlier versions are read, and stay as t
 
 import json
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
@@ -82,12 +81,12 @@ class SuccessRate:
     @property
     def interval(self) -> tuple[float, float]:
         """The Wilson score interval: 9 of 10 gives 0.596 to 0.982."""
+        from scipy.stats import binomtest  # a second to import
+
         if self.episodes == 0:
             return 0.0, 1.0
-        z, n, p = 1.959963984540054, self.episodes, self.rate
-        center = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return max(0.0, center - half), min(1.0, center + half)
+        bounds = binomtest(self.successes, self.episodes).proportion_ci(method="wilson")
+        return float(bounds.low), float(bounds.high)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.agenda import all_axes, axis_of
 from focusvla.evaluation.identity import PolicyIdentity
+from focusvla.evaluation.markdown import markdown_table
 from focusvla.evaluation.results import EpisodeResult, SuccessRate, clean_results, success_rate
 from focusvla.suites import clean_suite, clean_task, protocols, suites
 from focusvla.suites.published import Kind, PublishedScores
@@ -291,11 +292,9 @@ def render(table: Table, style: Format) -> str:
     if style == "csv":
         return _csv(table)
     if style == "markdown":
-        head, *body = ["| " + " | ".join(line) + " |" for line in lines]
         notes = _notes(table)
-        return "\n".join(
-            [table.title, "", head, "|---" * len(lines[0]) + "|", *body, *([""] if notes else []), *notes]
-        )
+        rows = markdown_table(lines[0], lines[1:])
+        return "\n".join([table.title, "", rows, *([""] if notes else []), *notes])
     escaped = [[cell.replace("_", r"\_").replace("%", r"\%") for cell in line] for line in lines]
     head, *body = [" & ".join(line) + r" \\" for line in escaped]
     caption = table.title.replace("_", r"\_").replace("%", r"\%")
@@ -395,9 +394,10 @@ class Comparison:
     def p_value(self) -> float:
         """Of the exact two-sided McNemar test: how often a fair coin would favor one policy as much as the episodes that
         only one of them solved. 1 against 6 gives 0.125."""
+        from scipy.stats import binomtest
+
         discordant = self.only_first + self.only_second
-        tail = sum(math.comb(discordant, k) for k in range(min(self.only_first, self.only_second) + 1))
-        return min(1.0, 2 * tail / 2**discordant)
+        return float(binomtest(self.only_first, discordant).pvalue) if discordant else 1.0
 
     def __str__(self) -> str:
         episodes = self.both + self.only_first + self.only_second + self.neither

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from focusvla.evaluation.clustered import ClusteredMean, clustered_mean
+from focusvla.evaluation.markdown import markdown_table
 from focusvla.model.taps import STREAMS
 from focusvla.suites import REGIONS
 from focusvla.visualization.focus_metrics import FrameFocus
@@ -55,25 +56,25 @@ def focus_tables(found: Mapping[str, Found], episodes: Sequence[str]) -> str:
         if rows:
             columns = [name.split("_", 1)[-1].replace("_", " ") for name in names]
             columns = names if names[0] in _PLAIN else columns
-            heading = [f"| policy, layer | {' | '.join(columns)} |", "|---" * (len(names) + 1) + "|"]
-            tables.append("\n".join([f"**{title}**", "", *heading, *_chance(means[first], names), *rows]))
+            table = markdown_table(("policy, layer", *columns), [*_chance(means[first], names), *rows])
+            tables.append(f"**{title}**\n\n{table}")
     return "\n\n".join(tables)
 
 
-def _rows(policy: str, means: Mapping[str, list[ClusteredMean]], names: Sequence[str]) -> Iterator[str]:
+def _rows(policy: str, means: Mapping[str, list[ClusteredMean]], names: Sequence[str]) -> Iterator[list[str]]:
     known = [means[name] for name in names if name in means]
     for place in range(len(known[0]) if known else 0):
         label = f"layer {place + 1}" if place < len(known[0]) - 1 else "all layers"
-        cells = [_cell(name, means[name][place]) if name in means else "-" for name in names]
-        yield f"| {policy}, {label} | {' | '.join(cells)} |"
+        cells = (_cell(name, means[name][place]) if name in means else "-" for name in names)
+        yield [f"{policy}, {label}", *cells]
 
 
-def _chance(means: Mapping[str, list[ClusteredMean]], names: Sequence[str]) -> list[str]:
+def _chance(means: Mapping[str, list[ClusteredMean]], names: Sequence[str]) -> list[list[str]]:
     """What uniform attention, or keeping patches at random, would have."""
     if not names[0].startswith(("attention_", "kept_")) or f"chance_{REGIONS[0]}" not in means:
         return []
-    cells = [_cell("chance", means[f"chance_{region}"][-1]) for region in REGIONS]
-    return [f"| chance: share of the pixels | {' | '.join(cells)} |"]
+    cells = (_cell("chance", means[f"chance_{region}"][-1]) for region in REGIONS)
+    return [["chance: share of the pixels", *cells]]
 
 
 def _cell(name: str, mean: ClusteredMean) -> str:

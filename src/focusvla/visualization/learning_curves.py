@@ -8,6 +8,7 @@ from statistics import mean
 from typing import Any
 
 from focusvla.errors import DataError
+from focusvla.evaluation.markdown import markdown_table
 from focusvla.storage import replace_json, replace_text
 from focusvla.training.metrics import read_metrics
 
@@ -111,18 +112,14 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """A row a run."""
-        lines = [
-            f"Steps to {self.measure.replace('_', ' ')} {self.target:.3g}",
-            "",
-            "| preset | seed | steps to target | best |",
-            "|---|---|---|---|",
+        rows = [
+            (preset, curve.seed, "not reached" if steps is None else steps, f"{curve.best:.3g}")
+            for preset, curves in self.curves.items()
+            for curve in curves
+            for steps in (curve.steps_to(self.target),)
         ]
-        for preset, curves in self.curves.items():
-            for curve in curves:
-                steps = curve.steps_to(self.target)
-                lines.append(
-                    f"| {preset} | {curve.seed} | {'not reached' if steps is None else steps} | {curve.best:.3g} |"
-                )
+        table = markdown_table(("preset", "seed", "steps to target", "best"), rows)
+        lines = [f"Steps to {self.measure.replace('_', ' ')} {self.target:.3g}", "", table]
         speedup = self.speedup()
         if speedup is not None:
             first, second = self.curves
