@@ -26,7 +26,7 @@ from machine import device_name, rounded, synchronize
 from focusvla.config import Augmentation
 from focusvla.data.compressed_frames import CompressedFrames
 from focusvla.data.frame_cache import FrameFormat, open_frame_cache
-from focusvla.data.loader import BatchLoader, padded_tokens
+from focusvla.data.loader import BatchLoader
 from focusvla.data.memory import MemorySource, random_source
 from focusvla.data.samples import build_samples
 from focusvla.devices import choose_device
@@ -102,7 +102,10 @@ def samples_per_second(
         samples,
         batch_size=BATCH,
         seed=0,
-        tokenize=lambda instructions: padded_tokens([[1]] * len(instructions), 0),
+        tokenize=lambda texts: (
+            torch.ones(len(texts), 1, dtype=torch.int64),
+            torch.ones(len(texts), 1, dtype=torch.bool),
+        ),
         images=images,
         augmentation=augmentation,
         device=device,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from client.policy_server import observed
-from focusvla_client.inference import BackgroundInference, SteppedInference
+from focusvla_client.inference import BackgroundInference
+from stepped_inference import SteppedInference
 
 
 class BlockedPolicy:

@@ -12,9 +12,9 @@ from client.policy_server import planned
 from client.simulated_arm import PERIOD, PlannedPolicy, SimulatedArm, SimulatedClock, send_signal
 from focusvla_client.chunks import OpenLoopPlayer, OverlappedPlayer
 from focusvla_client.errors import ServerUnavailableError
-from focusvla_client.inference import SteppedInference
 from focusvla_client.realtime import RealtimeObserver, realtime_rollout
 from focusvla_client.robot import DryRun, JointLimit
+from stepped_inference import SteppedInference
 
 WIDE = {"shoulder": JointLimit(-3, 3, 100.0), "elbow": JointLimit(-3, 3, 100.0)}
 

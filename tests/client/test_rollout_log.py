@@ -13,10 +13,10 @@ from client.simulated_arm import PlannedPolicy, SimulatedArm, SimulatedClock
 from focusvla_client import Policy, SpecMismatchError, rollout
 from focusvla_client.chunks import EnsemblingPlayer, OpenLoopPlayer
 from focusvla_client.errors import ServerUnavailableError
-from focusvla_client.inference import SteppedInference
 from focusvla_client.realtime import realtime_rollout
 from focusvla_client.robot import JointLimit
 from focusvla_client.rollout_log import ReplayPolicy, RolloutLog
+from stepped_inference import SteppedInference
 
 LIMITS = {"shoulder": JointLimit(-0.1, 0.3, 0.37), "elbow": JointLimit(-1, 1, 0.7)}
 START = (0.0, 0.5)

@@ -17,13 +17,14 @@ from focusvla.data.compressed_frames import bytes_path
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.data.frame_cache import open_frame_cache
-from focusvla.data.loader import BatchLoader, padded_tokens
+from focusvla.data.loader import BatchLoader
 from focusvla.data.memory import MemorySource, random_source
 from focusvla.data.mixture import MixturePart, MixtureSource
 from focusvla.data.pictures import prepare_pictures
 from focusvla.data.samples import build_samples
 from focusvla.errors import DataError, StorageError
 from focusvla.suites.libero import libero_spec
+from token_tables import padded_tokens
 
 
 class _CountingSource(MixtureSource):

@@ -12,12 +12,13 @@ from focusvla.config import Augmentation
 from focusvla.data.batch_order import BatchOrder
 from focusvla.data.crops import crop_center
 from focusvla.data.frame_cache import open_frame_cache
-from focusvla.data.loader import BatchLoader, padded_tokens
+from focusvla.data.loader import BatchLoader
 from focusvla.data.memory import MemorySource
 from focusvla.data.samples import Samples, build_samples
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.presets import paper
 from focusvla.types import Batch
+from token_tables import padded_tokens
 
 
 def _tokenize(instructions: list[str]) -> tuple[Tensor, Tensor]:

@@ -37,10 +37,10 @@ def _rank_errors(column: np.ndarray, answers: np.ndarray) -> list[float]:
 def test_ranks_are_within_the_stated_error_on_hard_distributions(capacity: int):
     sketch = _sketch(np.stack(list(HARD.values()), axis=1), capacity)
     num_levels = np.ceil(np.log2(COUNT / capacity)) + 1
-    assert 0 < sketch.rank_error <= (num_levels / 2 + 1) / capacity
+    bound = (num_levels / 2 + 1) / capacity
     answers = sketch.quantiles(SHARES)
     for column, found in zip(HARD.values(), answers.T, strict=True):
-        assert max(_rank_errors(column, found)) <= sketch.rank_error + 1 / COUNT
+        assert max(_rank_errors(column, found)) <= bound + 1 / COUNT
 
 
 def test_constants_and_grippers_have_their_own_values_as_quantiles():
@@ -52,7 +52,6 @@ def test_constants_and_grippers_have_their_own_values_as_quantiles():
 def test_quantiles_are_those_of_numpy_while_everything_fits():
     table = RNG.normal(size=(501, 3)).astype(np.float32)
     sketch = _sketch(table, 512, rows_at_once=7)
-    assert sketch.rank_error == 0
     expected = np.quantile(table.astype(np.float64), SHARES, axis=0)
     np.testing.assert_allclose(sketch.quantiles(SHARES), expected, rtol=1e-12)
 

@@ -23,6 +23,10 @@ class QuantileSketch:
 
         level 0  (each is one number)    -
         level 1  (each stands for two)   1 5
+
+    With capacity c and L levels the rank of an answer is wrong by at most (L / 2 + 1) / c of all rows: with n of them
+    a compaction of level l moves ranks by up to 2^l, there are n / (2^l c) of them, and half of them move ranks the
+    other way.
     """
 
     def __init__(self, capacity: int = CAPACITY):
@@ -30,16 +34,6 @@ class QuantileSketch:
         self._capacity = capacity
         self._levels: list[list[np.ndarray]] = [[]]
         self._compactions = [0]
-
-    @property
-    def rank_error(self) -> float:
-        """The most by which the rank of an answer can be wrong, as a share of all rows; 0 while exact.
-
-        With n rows, capacity c and L levels it is at most (L / 2 + 1) / c: a compaction of level l moves ranks by up
-        to 2^l, there are n / (2^l c) of them, and half of them move ranks the other way.
-        """
-        moved = sum(2**level * -(-count // 2) for level, count in enumerate(self._compactions))
-        return moved / max(self._num_rows(), 1)
 
     def add(self, table: Real[np.ndarray, "rows width"]) -> None:
         """Count in every row."""
@@ -61,9 +55,6 @@ class QuantileSketch:
             above = values[order[np.searchsorted(reached, np.ceil(positions), side="right")]]
             answers.append(below + (above - below) * (positions - np.floor(positions)))
         return np.stack(answers, axis=1)
-
-    def _num_rows(self) -> int:
-        return sum(2**level * len(rows) for level, tables in enumerate(self._levels) for rows in tables)
 
     def _compact_full_levels(self) -> None:
         level = 0
