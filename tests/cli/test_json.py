@@ -4,7 +4,7 @@ import inspect
 import json
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,8 @@ import pytest
 from focusvla.cli import main
 from focusvla.cli.main import COMMANDS
 from focusvla.data.formats.opening import open_source
-from focusvla.evaluation.results import EpisodeResult
+from focusvla.evaluation.identity import PolicyIdentity
+from focusvla.evaluation.results import EpisodeResult, result_line
 from focusvla.presets import fitted, preset
 from focusvla.training.trainer import train
 from written_datasets import write_lerobot
@@ -39,12 +40,13 @@ def write_evaluation(folder: Path, outcomes: str) -> Path:
     episodes = [
         EpisodeResult(
             suite="libero_object", task=0, instruction="pick up the soup", trial=trial, condition="", seed=7,
-            success=letter == "s", steps=9, inferences=2, seconds=1.0, protocol="libero_openvla", policy="p",
+            success=letter == "s", steps=9, inferences=2, seconds=1.0, protocol="libero_openvla",
+            policy=PolicyIdentity(weights="p"),
             actions_per_inference=8, error="", versions={},
         )
         for trial, letter in enumerate(outcomes)
     ]  # fmt: skip
-    (folder / "results.jsonl").write_text("".join(json.dumps(asdict(each)) + "\n" for each in episodes))
+    (folder / "results.jsonl").write_text("".join(map(result_line, episodes)))
     (folder / "protocol.json").write_text(json.dumps({"planned": len(outcomes)}))
     return folder
 

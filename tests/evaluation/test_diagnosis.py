@@ -15,6 +15,7 @@ from focusvla.errors import ConfigurationError, DataError
 from focusvla.evaluation.agenda import axis_of, plan_episodes
 from focusvla.evaluation.diagnosis import ActionErrors, Diagnosis, measure_action_errors, samples_of_others
 from focusvla.evaluation.episodes import PlannedEpisode, Request
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.policies import SILENCED, CheckpointPolicy
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.model.taps import without_stream
@@ -148,7 +149,7 @@ def test_results_of_another_precision_are_told_apart(run):
         for precision in ("auto", "float32", "bfloat16")
     ]
     assert identities[0] == identities[1]
-    assert identities[2] == f"{identities[0]}-bfloat16"
+    assert str(identities[2]) == f"{identities[0]}-bfloat16"
 
 
 def test_a_batch_of_several_conditions_is_answered_as_each_alone(run):
@@ -186,7 +187,7 @@ def test_controls_are_planned_beside_the_clean_episodes_each_once():
 def result(condition: str, trial: int, success: bool) -> EpisodeResult:
     return EpisodeResult(
         suite="libero_object", task=3, instruction="lift the cup", trial=trial, condition=condition, seed=0,
-        success=success, steps=9, inferences=2, seconds=0.1, protocol="libero_wide", policy="x",
+        success=success, steps=9, inferences=2, seconds=0.1, protocol="libero_wide", policy=PolicyIdentity(weights="x"),
         actions_per_inference=8, error="", versions={},
     )  # fmt: skip
 
@@ -248,4 +249,4 @@ def test_a_policy_s_picture_steps_are_in_what_is_measured_and_in_what_results_ca
         CheckpointPolicy(checkpoint, "cpu", pictures=given).traits().identity
         for given in (AS_STORED, cropped)
     ]
-    assert identities[1] == f"{identities[0]}-crop0.5"
+    assert str(identities[1]) == f"{identities[0]}-crop0.5"

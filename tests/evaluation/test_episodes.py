@@ -13,6 +13,7 @@ from focusvla.evaluation.episodes import (
     Request,
     Setting,
 )
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND
 from focusvla.simulation.aloha import CAMERAS, AlohaEnvironment
 from focusvla.suites import protocol
@@ -22,7 +23,7 @@ from focusvla_client import SpecMismatchError
 
 pytestmark = pytest.mark.simulator
 
-TRAITS = PolicyTraits(aloha_spec(32), CAMERAS, chunk_length=16, identity="nobody")
+TRAITS = PolicyTraits(aloha_spec(32), CAMERAS, chunk_length=16, identity=PolicyIdentity(weights="nobody"))
 SETTING = Setting(protocol("aloha_gym"), actions_per_inference=16, traits=TRAITS)
 
 
@@ -95,7 +96,7 @@ def test_a_trajectory_has_each_action_with_the_state_before_it_and_recalls_what_
 
 def test_an_episode_is_recalled_with_its_own_places_of_fixtures_after_others_were_played(player):
     cameras = tuple(camera.name for camera in libero_spec(64).cameras)
-    traits = PolicyTraits(libero_spec(64), cameras, chunk_length=1, identity="nobody")
+    traits = PolicyTraits(libero_spec(64), cameras, chunk_length=1, identity=PolicyIdentity(weights="nobody"))
     setting = Setting(protocol("libero_wide"), actions_per_inference=1, traits=traits)
     still, none = np.zeros((1, 7), np.float32), np.zeros((0, 7), np.float32)
     played, asked = [], []
@@ -123,7 +124,7 @@ def test_what_breaks_inside_an_episode_is_its_result(player):
     played = player.proceed(np.full((16, 14), np.nan, np.float32))
     assert isinstance(played, PlayedEpisode)
     assert "finite" in played.result.error
-    assert (played.result.condition, played.result.trial, played.result.policy) == ("", 3, "nobody")
+    assert (played.result.condition, played.result.trial, str(played.result.policy)) == ("", 3, "nobody")
 
 
 def test_a_policy_for_another_control_rate_is_refused(player):

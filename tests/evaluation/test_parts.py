@@ -76,8 +76,9 @@ def test_a_policy_of_one_suites_data_is_played_in_another_only_if_that_is_insist
 
 
 def test_an_identity_names_the_part_that_is_played_in_a_suite_and_in_its_variants():
-    assert identity_in_suite("a", {"libero_goal": "part"}, "libero_goal_swap") == "a-part"
-    assert identity_in_suite("a", {}, "libero_goal") == "a"
+    policy = PolicyIdentity(weights="a")
+    assert str(identity_in_suite(policy, {"libero_goal": "part"}, "libero_goal_swap")) == "a-part"
+    assert identity_in_suite(policy, {}, "libero_goal") == policy
 
 
 def request(suite: str, seed: int = 0, condition: str = "") -> Request:
@@ -152,5 +153,5 @@ def test_a_suite_in_one_command_with_another_is_evaluated_as_alone(
     np.testing.assert_array_equal(together[file], alone)
     found = {name: read_results(tmp_path / name / "results.jsonl") for name in ("together", "goal")}
     assert len(join_results(list(found.values()))) == 2
-    parts = {result.suite: PolicyIdentity.parse(result.policy).part for result in found["together"]}
+    parts = {result.suite: result.policy.part for result in found["together"]}
     assert parts == {"libero_object": "libero_object", "libero_goal": "libero_goal_no_noops"}

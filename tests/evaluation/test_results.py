@@ -1,12 +1,13 @@
 """Results survive kills, never mix, and are summed up with honest intervals."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from focusvla.errors import ConfigurationError, DataError
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import (
     FORMAT,
     EpisodeResult,
@@ -15,6 +16,7 @@ from focusvla.evaluation.results import (
     clean_results,
     join_results,
     read_results,
+    result_line,
     success_rate,
     success_rate_by_task,
     unfinished,
@@ -33,7 +35,7 @@ RESULT = EpisodeResult(
     inferences=15,
     seconds=4.2,
     protocol="libero_openvla",
-    policy="0123456789abcdef",
+    policy=PolicyIdentity(weights="0123456789abcdef"),
     actions_per_inference=8,
     error="",
     versions={"torch": "2.13.0"},
@@ -41,7 +43,7 @@ RESULT = EpisodeResult(
 IDENTITY: dict[str, Any] = {
     "protocol": "libero_openvla",
     "protocol_revision": 1,
-    "policy": "0123456789abcdef",
+    "policy": PolicyIdentity(weights="0123456789abcdef"),
     "actions_per_inference": 8,
 }
 
@@ -117,16 +119,16 @@ def test_a_line_cut_off_by_a_kill_is_dropped_and_its_episode_is_pending_again(tm
 def test_results_of_another_policy_are_refused_and_kept(tmp_path):
     path = tmp_path / "results.jsonl"
     ResultsFile(path, **IDENTITY).append(RESULT)
-    for field, value in (("policy", "ffff"), ("protocol_revision", 2)):
+    for field, value in (("policy", PolicyIdentity(weights="ffff")), ("protocol_revision", 2)):
         changed: dict[str, Any] = IDENTITY | {field: value}
-        with pytest.raises(ConfigurationError, match=f"{field}=.*, this evaluation has {value!r}"):
+        with pytest.raises(ConfigurationError, match=f"{field}=.*, this evaluation has {value}"):
             ResultsFile(path, **changed)
     assert read_results(path) == [RESULT]
 
 
 def first_format(**changes: Any) -> str:
     """A line as the first format had it, with the fields that it had from its beginning."""
-    values = asdict(RESULT) | changes
+    values = json.loads(result_line(RESULT)) | {"format": 1} | changes
     del values["protocol_revision"], values["condition"]
     return json.dumps(values) + "\n"
 
@@ -201,8 +203,8 @@ def test_an_episode_in_two_parts_is_counted_once_and_refused_if_it_came_out_diff
 
 def test_two_policies_in_one_suite_are_not_one_row_but_a_policy_for_each_suite_is():
     with pytest.raises(ConfigurationError, match=r"expected one policy in libero_object, got .* NAME=FOLDER"):
-        join_results([[RESULT], [replace(RESULT, trial=1, policy="ffff")]])
-    other = replace(RESULT, suite="libero_goal", policy="ffff")
+        join_results([[RESULT], [replace(RESULT, trial=1, policy=PolicyIdentity(weights="ffff"))]])
+    other = replace(RESULT, suite="libero_goal", policy=PolicyIdentity(weights="ffff"))
     assert join_results([[RESULT], [other]]) == [RESULT, other]
 
 

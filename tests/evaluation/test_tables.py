@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from focusvla.errors import ConfigurationError
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import EpisodeResult, SuccessRate
 from focusvla.evaluation.robotwin import table_of_robotwin
 from focusvla.evaluation.tables import (
@@ -33,7 +34,7 @@ RESULT = EpisodeResult(
     seconds=1.0,
     protocol="libero_openvla",
     protocol_revision=2,
-    policy="a",
+    policy=PolicyIdentity(weights="a"),
     actions_per_inference=8,
     error="",
     versions={},
@@ -54,7 +55,7 @@ ONE_POLICY = [
     *episodes("libero_goal", "1100"),
     *episodes("libero_10", "1000"),
 ]
-FOUR = [replace(result, policy=f"policy of {result.suite}") for result in ONE_POLICY]
+FOUR = [replace(result, policy=PolicyIdentity(weights=result.suite)) for result in ONE_POLICY]
 
 
 def test_a_preset_of_table_2_stands_beside_the_papers_numbers():
@@ -73,7 +74,7 @@ def test_a_preset_of_table_2_stands_beside_the_papers_numbers():
 
 
 def test_one_policy_for_all_suites_stands_beside_table_1s_single_weight_and_four_beside_its_multi_weights():
-    parts = [replace(result, policy=f"0123456789abcdef-{result.suite}") for result in ONE_POLICY]
+    parts = [replace(result, policy=PolicyIdentity(weights="a", part=result.suite)) for result in ONE_POLICY]
     table = table_by_suite({"paper": FOUR, "paper_libero": parts, "baseline_mixed_separate": ONE_POLICY})
     published = {name: [cell.paper_percent for cell in cells] for name, cells in table.rows.items()}
     assert published == {

@@ -18,7 +18,8 @@ from focusvla.config import ExperimentConfig
 from focusvla.data.memory import MemorySource
 from focusvla.data.normalization import Statistics
 from focusvla.data.video import encode_video
-from focusvla.evaluation.results import EpisodeResult
+from focusvla.evaluation.identity import PolicyIdentity
+from focusvla.evaluation.results import EpisodeResult, result_line
 from focusvla.model.focusvla import FocusVLA
 from focusvla.policy import FocusVLAPolicy
 from focusvla.presets import tiny
@@ -136,14 +137,14 @@ def save_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
                 inferences=5,
                 seconds=2.5,
                 protocol=protocol_name,
-                policy=f"{policy}-{precision}" if precision else policy,
+                policy=PolicyIdentity(weights=policy, precision=precision),
                 actions_per_inference=8,
                 error=error if trial == len(outcomes) - 1 else "",
                 versions={"torch": "1.2.3"},
             )
             for trial, success in enumerate(outcomes)
         ]
-        (folder / "results.jsonl").write_text("".join(json.dumps(asdict(e)) + "\n" for e in episodes))
+        (folder / "results.jsonl").write_text("".join(map(result_line, episodes)))
         (folder / "protocol.json").write_text(json.dumps(rules.to_dict() | {"checkpoint": str(checkpoint)}))
         return Evaluation(
             label="widened starts" if rules.displacement_meters else "standard starts",

@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from focusvla.data.video import encode_video
 from focusvla.errors import RenderingError
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.presentation import environment_of
 from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND, EpisodeResult
 from focusvla.simulation.environment import only_environment, suite_tasks
@@ -67,8 +68,7 @@ class PolicyTraits:
     cameras: tuple[str, ...]
     """Those it looks through; none if it is blind."""
     chunk_length: int
-    identity: str
-    """A digest of its weights, or a name."""
+    identity: PolicyIdentity
     attends: bool = False
     """Whether its layers attend, so that a stream can be silenced."""
 

@@ -5,19 +5,20 @@ The parts of a mixture have ranges of their own: with another's, a policy moves 
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from focusvla.errors import ConfigurationError, require_known
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.suites import clean_suite, suite_of, suites
 
 _PUBLISHED_ENDING = r"(_no_noops(_[\d.]+(_lerobot)?)?)?"
 """Of a suite's data set: OpenVLA's RLDS sets, and theirs as LeRobot's."""
 
 
-def identity_in_suite(identity: str, parts: Mapping[str, str], suite: str) -> str:
+def identity_in_suite(identity: PolicyIdentity, parts: Mapping[str, str], suite: str) -> PolicyIdentity:
     """`identity` with the part that is played in `suite`, if there is one: equal whether suites are evaluated together or
     each alone."""
-    part = parts.get(clean_suite(suite))
-    return f"{identity}-{part}" if part else identity
+    return replace(identity, part=parts.get(clean_suite(suite), ""))
 
 
 def choose_parts(names: Collection[str], suites: Sequence[str], given: Sequence[str] = ()) -> dict[str, str]:

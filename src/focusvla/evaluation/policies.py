@@ -116,7 +116,7 @@ class CheckpointPolicy:
             spec=self._policy.spec,
             cameras=tuple(self._policy.cameras),
             chunk_length=self._policy.experiment.model.chunk_length,
-            identity=str(self._identity),
+            identity=self._identity,
             attends=self._policy.model.policy_head.attends,
         )
 

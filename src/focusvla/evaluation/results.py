@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from focusvla.errors import ConfigurationError, DataError
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.parts import identity_in_suite
 from focusvla.storage import append_line, complete_lines, explained_storage_errors, replace_text
 from focusvla.suites import clean_suite
@@ -56,8 +57,7 @@ class EpisodeResult:
     protocol: str
     protocol_revision: int = 1
     """Which of the rules that this name has had; those of other revisions are not compared."""
-    policy: str
-    """Identifies the policy: see `focusvla.evaluation.identity.PolicyIdentity`."""
+    policy: PolicyIdentity
     actions_per_inference: int
     error: str
     """Traceback of an episode that broke, which is no failure of the policy and is played again; empty otherwise."""
@@ -164,7 +164,7 @@ class ResultsFile:
         *,
         protocol: str,
         protocol_revision: int,
-        policy: str,
+        policy: PolicyIdentity,
         actions_per_inference: int,
         parts: Mapping[str, str] = MappingProxyType({}),
     ):
@@ -194,8 +194,8 @@ class ResultsFile:
                 for field, value in {**expected, "policy": identity}.items():
                     if getattr(result, field) != value:
                         raise ConfigurationError(
-                            f"{path} holds results with {field}={getattr(result, field)!r}, this evaluation has "
-                            f"{value!r}. Choose another output folder."
+                            f"{path} holds results with {field}={getattr(result, field)}, this evaluation has {value}. "
+                            "Choose another output folder."
                         )
             broken = [line for line, result in lines if result.error]
             self.num_broken = len(broken)
@@ -217,7 +217,7 @@ class ResultsFile:
 
 def result_line(result: EpisodeResult) -> str:
     """What a results file holds of an episode, its line break included."""
-    return json.dumps({"format": FORMAT, **asdict(result)}) + "\n"
+    return json.dumps({"format": FORMAT, **asdict(result), "policy": str(result.policy)}) + "\n"
 
 
 def _cut_off(path: Path) -> bytes:
@@ -257,6 +257,7 @@ def _read_lines(path: Path) -> list[tuple[str, EpisodeResult]]:
             for name in set(values) - names:
                 unknown.setdefault(name, number)
             known = {name: value for name, value in values.items() if name in names}
+            known["policy"] = PolicyIdentity.parse(values["policy"])
             found.append((f"{line}\n", EpisodeResult(**{**_ADDED, **known})))
         except (ValueError, TypeError, AttributeError) as error:
             raise DataError(
@@ -290,14 +291,14 @@ def join_results(parts: Sequence[Sequence[EpisodeResult]]) -> list[EpisodeResult
             that neither can be believed.
     """
     found: dict[tuple[Any, ...], EpisodeResult] = {}
-    policies: dict[str, str] = {}
+    policies: dict[str, PolicyIdentity] = {}
     # An episode that broke in one part may have been played in another.
     for result in sorted((result for part in parts for result in part), key=lambda each: bool(each.error)):
         suite = clean_suite(result.suite)
         if policies.setdefault(suite, result.policy) != result.policy:
             raise ConfigurationError(
-                f"results: expected one policy in {suite}, got {policies[suite]!r} and {result.policy!r}. Give "
-                "each its own NAME=FOLDER."
+                f"results: expected one policy in {suite}, got {policies[suite]} and {result.policy}. Give each "
+                "its own NAME=FOLDER."
             )
         first = found.setdefault(_identity(result), result)
         if not result.error and (first.success, first.steps) != (result.success, result.steps):

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.agenda import all_axes, axis_of
-from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.markdown import markdown_table
 from focusvla.evaluation.results import EpisodeResult, SuccessRate, clean_results, success_rate
 from focusvla.suites import clean_suite, clean_task, protocols, suites
@@ -128,7 +127,7 @@ def kind_of(results: Sequence[EpisodeResult]) -> Kind | None:
     for result in results:
         if result.suite not in suites() or not suites()[result.suite].published:
             continue
-        weights.setdefault(result.suite, set()).add(PolicyIdentity.parse(result.policy).weights)
+        weights.setdefault(result.suite, set()).add(result.policy.weights)
     different = set().union(*weights.values())
     if len(different) == 1 and len(weights) > 1:
         return "single-weight"

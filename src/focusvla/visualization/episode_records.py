@@ -107,7 +107,7 @@ def read_records(
 
     records: dict[int, EpisodeRecord] = {}
     for contents in {id(episode.contents): episode.contents for episode in chosen}.values():
-        policies: dict[str, FocusVLAPolicy | str] = {}
+        policies: dict[PolicyIdentity, FocusVLAPolicy | str] = {}
         for index, episode in enumerate(chosen):
             if episode.contents is not contents:
                 continue
@@ -132,11 +132,13 @@ def _no_observations(episode: DrawnEpisode) -> str:
 
 
 def _own_policy(
-    contents: EvaluationContents, called: str, device: str, loaded: Iterable[FocusVLAPolicy | str]
+    contents: EvaluationContents,
+    identity: PolicyIdentity,
+    device: str,
+    loaded: Iterable[FocusVLAPolicy | str],
 ) -> FocusVLAPolicy | str:
     """The policy that was evaluated, with the model of those `loaded` as another part's robot; or a sentence that says
     why it is not at hand."""
-    identity = PolicyIdentity.parse(called)
     try:
         checkpoint = open_checkpoint(Path(contents.protocol["checkpoint"]))
         for policy in loaded:

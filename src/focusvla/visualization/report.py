@@ -10,9 +10,7 @@ from pathlib import Path
 
 from focusvla.checkpoint import open_checkpoint
 from focusvla.config import AS_STORED
-from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.parts import choose_parts
-from focusvla.evaluation.results import EpisodeResult
 from focusvla.policy import FocusVLAPolicy, load_policy
 from focusvla.suites import clean_suite
 from focusvla.versions import versions
@@ -129,13 +127,13 @@ def _draw_focus(
     if not observed:
         return Focus(absent="No evaluation here saved what its policy saw.")
     digest, statistics = opened.digest, opened.statistics
-    own = [contents for contents in observed if _called(contents.episodes[0]).weights == digest]
+    own = [contents for contents in observed if contents.episodes[0].policy.weights == digest]
     source = (own or observed)[0]
     if own:  # of a mixture, as it was evaluated
-        parts = {clean_suite(episode.suite): _called(episode).part for episode in source.episodes}
+        parts = {clean_suite(episode.suite): episode.policy.part for episode in source.episodes}
     else:
         parts = choose_parts(statistics.parts, list(dict.fromkeys(each.suite for each in source.episodes)))
-    given = _called(source.episodes[0]).given_pictures if own else AS_STORED
+    given = source.episodes[0].policy.given_pictures if own else AS_STORED
     policy = load_policy(opened.folder, device, next(iter(parts.values()), None) or None, given)
 
     def policy_in(suite: str) -> FocusVLAPolicy:
@@ -150,10 +148,6 @@ def _draw_focus(
         num_patches=model.num_patches,
         episodes=tuple(draw_focus(policy_in, source, max_episodes)),
     )
-
-
-def _called(episode: EpisodeResult) -> PolicyIdentity:
-    return PolicyIdentity.parse(episode.policy)
 
 
 def _commands(

@@ -14,7 +14,6 @@ from typing import Any
 
 from focusvla.checkpoint import checkpoint_steps, open_checkpoint
 from focusvla.errors import ConfigurationError, DataError
-from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.results import (
     EpisodeResult,
     SuccessRate,
@@ -129,7 +128,7 @@ class EvaluationContents:
             trials,
         ]
         values += ["--actions-per-inference", first.actions_per_inference]
-        parts = {clean_suite(each.suite): PolicyIdentity.parse(each.policy).part for each in self.episodes}
+        parts = {clean_suite(each.suite): each.policy.part for each in self.episodes}
         named = [f"{suite}={part}" for suite, part in parts.items() if part]
         values += ["--statistics", *named] if named else []
         return _command("evaluate", values)
