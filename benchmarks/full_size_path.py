@@ -7,7 +7,8 @@ Writes the files (about 6 GB), trains `paper` for three steps with accumulation,
 goes on, evaluates two episodes in LIBERO, serves and asks once, exports and, in an environment with LeRobot and this
 package (LEROBOT_PYTHON), converts there and back. A JSON line for each stage: seconds and the peak memory of its largest
 process. Interrupted, the same command with the same folder goes on with the stage that was not finished. `--write` leaves
-a log in benchmarks/results. Takes about 20 minutes of two cores, 22 GB of memory and 30 GB of disk.
+a log in benchmarks/results. Takes about 20 minutes of two cores that multiply in bfloat16, 30 of others, 22 GB of memory
+and 30 GB of disk.
 """
 
 import argparse
@@ -108,6 +109,12 @@ def run(*command: object, environment: dict[str, str] | None = None) -> str:
     return ended.stdout
 
 
+def precision() -> str:
+    """bfloat16 where the processor multiplies in it; without its instructions a step in it takes 20 minutes."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags.split()) else "float32"
+
+
 def training(folder: Path) -> list[object]:
     """The command."""
     weights = folder / "weights"
@@ -132,8 +139,8 @@ def training(folder: Path) -> list[object]:
             2,
             "--micro-batch-size",
             1,
-            "--precision",  # processors without its instructions take 20 minutes for a step in bfloat16
-            "float32",
+            "--precision",
+            precision(),
             "--checkpoint-every",
             1,
             "--keep-checkpoints",
@@ -175,7 +182,7 @@ def evaluate(folder: Path) -> str:
             "--device",
             "cpu",
         ),
-        *("--tasks", 2, "--trials", 2, "--workers", 1, "--no-videos"),
+        *("--tasks", 2, "--trials", 2, "--workers", 1, "--no-videos", "--inference.precision", precision()),
     )
     results = [json.loads(line) for line in (folder / "results/results.jsonl").read_text().splitlines()]
     assert not any(result["error"] for result in results), results
@@ -184,14 +191,15 @@ def evaluate(folder: Path) -> str:
 
 def serve(folder: Path) -> str:
     """One answer over a websocket."""
-    command = [*FOCUSVLA, "serve", folder / "run", "--port", PORT, "--device", "cpu", "--max-batch", 1]
+    how = ("--device", "cpu", "--max-batch", 1, "--inference.precision", precision())
+    command = [*FOCUSVLA, "serve", folder / "run", "--port", PORT, *how]
     process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
         if "serving" in line:
             break
     try:
-        policy = WebsocketPolicy("127.0.0.1", PORT)
+        policy = WebsocketPolicy("127.0.0.1", PORT, timeout_seconds=120)
         pictures = {name: random_source(libero_spec(256), (1,)).frames(0, name) for name in policy.cameras}
         state = random_source(libero_spec(256), (1,)).episode(0).state[0]
         chunk = policy.infer(
@@ -295,7 +303,7 @@ def write_log(lines: list[dict[str, object]]) -> None:
             "# The whole path of `paper` at full size, with random weights",
             "",
             f"`python benchmarks/full_size_path.py --write`, {device_name(torch.device('cpu'))}, {versions()}.",
-            "Peak memory is of the largest process, where a stage raised it.",
+            f"Computed in {precision()}. Peak memory is of the largest process, where a stage raised it.",
             "",
             "| stage | seconds | peak memory, GB | what it showed |",
             "|---|---|---|---|",
