@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState, PartialState
 from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 
@@ -45,6 +46,14 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(name, execution, tmp_pa
     assert found is not None
     assert expected["loss"] > 0
     require_equal(found, expected)
+
+
+def test_a_second_run_is_on_its_own_device_whatever_the_first_was_on(tmp_path, monkeypatch):
+    on_cpu = ExecutionConfig(device="cpu")
+    Engine(on_cpu, "float32", tmp_path)
+    for state in (PartialState, AcceleratorState):
+        monkeypatch.setitem(state._shared_state, "device", torch.device("cuda"))
+    assert Engine(on_cpu, "float32", tmp_path).device == torch.device("cpu")
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState, is_initialized
 from accelerate.utils import InitProcessGroupKwargs
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -49,6 +50,7 @@ class Engine:
         for tracker in execution.trackers:
             _require_installed(tracker)
         device = choose_device(execution.device)
+        _forget_another_kind(device)
         self._accelerator = Accelerator(
             # Without being told so, accelerate lets each of torchrun's processes be alone where there is no accelerator.
             cpu=device.type == "cpu",
@@ -209,6 +211,15 @@ class Engine:
         """Write what they still hold."""
         if self._execution.trackers:
             self._accelerator.end_training()
+
+
+def _forget_another_kind(device: torch.device) -> None:
+    """Accelerate keeps a process's first device: a run on another kind of it would be refused, or be on the first."""
+    if not is_initialized():
+        return
+    known = PartialState()
+    if known.num_processes == 1 and known.device is not None and known.device.type != device.type:
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def local(tensor: Tensor) -> Tensor:
