@@ -10,7 +10,8 @@ A preset with random weights is run in several ways, which take turns, call by c
 
 First each answers other observations, and its actions must be those of the plain policy in float32: on average to 1e-3
 of their deviation in float32 and to a quarter of it in bfloat16. (Rounding also decides which of two equally good patches
-is the last of the best K.) Then it is timed, everything included: resizing, upload, normalization. The floor is the
+is the last of the best K.) Then it is timed, everything included: resizing, upload, normalization. A way that cannot be
+run, or answers otherwise, is named under `failed`, and the exit code is 1; the others are measured. The floor is the
 larger of two times: the model's operations at the rate of this machine's own matrix product, and its weights at the rate
 of its own copy.
 
@@ -32,7 +33,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,8 @@ from machine import (
     synchronize,
 )
 
+from focusvla.devices import choose_device
+from focusvla.errors import ConfigurationError
 from focusvla.model.accounting import count_parts
 from focusvla.policy import FocusVLAPolicy
 from focusvla.versions import versions
@@ -63,20 +67,21 @@ def main() -> None:
     """Measure each preset in each precision, print the figures, and write the page."""
     arguments = parsed()
     if arguments.alone:
-        print(json.dumps(measure(arguments.presets[0], arguments)), flush=True)
-        return
-    lines = []
+        figures = measure(arguments.presets[0], arguments)
+        print(json.dumps(figures), flush=True)
+        sys.exit("failed" in figures)
+    lines, code = [], 0
     for name in arguments.presets:
         for precision in arguments.precisions:
             chosen = ["--alone", "--presets", name, "--precisions", precision]
             run = subprocess.run(
                 [sys.executable, __file__, *sys.argv[1:], *chosen], stdout=subprocess.PIPE, text=True
             )
-            if run.returncode:  # it has said why
-                sys.exit(run.returncode)
-            lines.append(run.stdout.splitlines()[-1])
-            print(lines[-1], flush=True)
-    if arguments.write:
+            code = code or run.returncode  # it has said why
+            for line in run.stdout.splitlines()[-1:]:
+                lines.append(line)
+                print(line, flush=True)
+    if lines and arguments.write:
         figures = [json.loads(line) for line in lines]
         hardware = f"{os.cpu_count()}cores" if arguments.device == "cpu" else figures[0]["device"]
         file = RESULTS / f"latency_{hardware.replace(' ', '_')}_{datetime.date.today()}.md"
@@ -84,6 +89,7 @@ def main() -> None:
             page(figures, shlex.join(["python", "benchmarks/latency.py", *sys.argv[1:]])), "utf-8"
         )
         print(file)
+    sys.exit(code)
 
 
 def parsed() -> argparse.Namespace:
@@ -112,12 +118,12 @@ def parsed() -> argparse.Namespace:
 @torch.inference_mode()
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """One preset's figures."""
-    device = torch.device(arguments.device)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    device = choose_device(arguments.device)
     dtype = torch.bfloat16 if arguments.precisions[0] == "bfloat16" else torch.float32
     experiment = sized(name)
     policy = build(experiment, device)
+    if device.type == "cuda":
+        torch.cuda.set_device(policy.device)  # with its number, which "cuda" lacks
     torch.set_num_threads(arguments.threads or policy.num_fitting_threads)
     rng = np.random.default_rng(0)
     questions = [[observe(policy, rng) for _ in range(arguments.batch)] for _ in range(NUM_CHECKED)]
@@ -135,44 +141,35 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         )
     acts: dict[str, Act] = {}
     figures: dict[str, dict[str, float]] = {}
+    failed: dict[str, str] = {}
     eager: FocusVLAPolicy | None = None
     for mode in modes:
-        before = 0
-        began = time.perf_counter()
-        prepared, acts[mode] = contender(policy, mode)
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            before = torch.cuda.memory_allocated(device)
-        answers = np.stack([acts[mode](question) for question in questions])
-        figures[mode] = {"first_answers_seconds": time.perf_counter() - began}
-        figures[mode]["difference"] = difference(answers, expected)
-        if not figures[mode]["difference"] <= TOLERANCES[dtype]:
-            raise SystemExit(
-                f"{name}, {mode}: actions differ by {figures[mode]['difference']:.3g} of their deviation"
-            )
+        try:
+            prepared, acts[mode], figures[mode] = begun(policy, mode, questions, expected)
+        except (RuntimeError, ConfigurationError) as error:
+            traceback.print_exc()
+            failed[mode] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            continue
         eager = prepared if mode == "eager" else eager
-        if device.type == "cuda":
-            beside = torch.cuda.max_memory_allocated(device) - before
-            figures[mode]["peak_memory_gb"] = (weights_of(prepared or policy) + beside) / 1e9
-        if "graph" in mode and not (prepared and prepared.replays_graphs):
-            raise SystemExit(
-                f"{name}, {mode}: no CUDA graph was recorded on {device}; if it is a GPU, the log says why"
-            )
-    seconds: dict[str, list[float]] = {mode: [] for mode in modes}
+        took, far = figures[mode]["first_answers_seconds"], figures[mode]["difference"]
+        if not far <= TOLERANCES[dtype]:
+            failed[mode] = f"actions differ by {far:.3g} of their deviation"
+        print(f"{mode}: first answers after {took:.3g} s, difference {far:.3g}", file=sys.stderr, flush=True)
+    if not acts:
+        raise SystemExit(f"{name}: none of {' '.join(modes)} could be run")
+    seconds: dict[str, list[float]] = {mode: [] for mode in acts}
     ends = time.perf_counter() + arguments.seconds
     for call in range(arguments.warm_up + arguments.calls):
         if call >= arguments.warm_up + MIN_CALLS and time.perf_counter() > ends:
             break
         question = [observe(policy, rng) for _ in range(arguments.batch)]
-        for mode in modes:
+        for mode in acts:
             took = timed(acts[mode], question, device)
             if call >= arguments.warm_up:
                 seconds[mode].append(took)
-    for mode in modes:
+    for mode in acts:
         for percent, label in ((50, "median_ms"), (10, "p10_ms"), (90, "p90_ms"), (99, "p99_ms")):
             figures[mode][label] = 1e3 * float(np.percentile(seconds[mode], percent))
-    own = {mode: values["median_ms"] for mode, values in figures.items() if mode != "reference"}
-    fastest = min(own, key=lambda mode: own[mode])
     flop, weights = work(experiment)
     rate, bandwidth = matrix_flop_per_second(device, dtype), copied_bytes_per_second(device)
     floor = 1e3 * max(arguments.batch * flop / rate, weights * dtype.itemsize / bandwidth)
@@ -183,24 +180,57 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "modes": {
             mode: {key: rounded(each) for key, each in values.items()} for mode, values in figures.items()
         },
-        "fastest": fastest,
-        "median_ms": rounded(own[fastest]),
         "floor_ms": rounded(floor),
-        "times_floor": rounded(own[fastest] / floor),
         "teraflop": rounded(flop / 1e12),
         "weights_gb": rounded(weights * dtype.itemsize / 1e9),
         "matrix_teraflops": rounded(rate / 1e12),
         "copied_gb_per_second": rounded(bandwidth / 1e9),
         "process_peak_memory_gb": rounded(peak_memory(torch.device("cpu")) / 1e9),
-        "calls": len(seconds[fastest]),
+        "calls": len(next(iter(seconds.values()))),
         "device": device_name(device),
         "versions": versions(),
     }
-    if "reference" in figures:
-        found["speedup_over_reference_path"] = rounded(figures["reference"]["median_ms"] / own[fastest])
+    own = {mode: figures[mode]["median_ms"] for mode in acts if mode not in ("reference", *failed)}
+    if own:
+        fastest = min(own, key=lambda mode: own[mode])
+        found |= {
+            "fastest": fastest,
+            "median_ms": rounded(own[fastest]),
+            "times_floor": rounded(own[fastest] / floor),
+        }
+        if "reference" in acts and "reference" not in failed:
+            found["speedup_over_reference_path"] = rounded(figures["reference"]["median_ms"] / own[fastest])
     if eager is not None:
-        found["parts_ms"] = parts(eager, min(20, -(-len(seconds[fastest]) // 2)), rng, device)
-    return found
+        found["parts_ms"] = parts(eager, min(20, -(-found["calls"] // 2)), rng, device)
+    return found | ({"failed": failed} if failed else {})
+
+
+def begun(
+    policy: FocusVLAPolicy, mode: str, questions: Sequence[Any], expected: np.ndarray
+) -> tuple[FocusVLAPolicy | None, Act, dict[str, float]]:
+    """The prepared policy of a mode, if it is one, what to call, and how it answered first.
+
+    Raises:
+        RuntimeError: it cannot be run, or no graph be recorded.
+    """
+    on_gpu = policy.device.type == "cuda"
+    before = 0
+    began = time.perf_counter()
+    prepared, act = contender(policy, mode)
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(policy.device)
+        before = torch.cuda.memory_allocated(policy.device)
+    answers = np.stack([act(question) for question in questions])
+    figures = {
+        "first_answers_seconds": time.perf_counter() - began,
+        "difference": difference(answers, expected),
+    }
+    if on_gpu:
+        beside = torch.cuda.max_memory_allocated(policy.device) - before
+        figures["peak_memory_gb"] = (weights_of(prepared or policy) + beside) / 1e9
+    if "graph" in mode and not (prepared and prepared.replays_graphs):
+        raise RuntimeError(f"no CUDA graph was recorded on {policy.device}; if it is a GPU, the log says why")
+    return prepared, act, figures
 
 
 def difference(answers: np.ndarray, expected: np.ndarray) -> float:
@@ -319,10 +349,13 @@ def section(found: dict[str, Any]) -> list[str]:
     lines += [
         "",
         f"- `median_ms` {found['median_ms']:,} ({found['fastest']}), `times_floor` {found['times_floor']:.3g}: the floor "
-        f"is {found['floor_ms']:,} ms",
+        f"is {found['floor_ms']:,} ms"
+        if "median_ms" in found
+        else f"- floor: {found['floor_ms']:,} ms",
         f"- {found['teraflop']:.3g} TFLOP at {found['matrix_teraflops']:.3g} TFLOP/s; {found['weights_gb']:.3g} GB of "
         f"weights at {found['copied_gb_per_second']:.3g} GB/s",
     ]
+    lines += [f"- failed: {mode}: {reason}" for mode, reason in found.get("failed", {}).items()]
     if "speedup_over_reference_path" in found:
         lines.append(f"- `speedup_over_reference_path` {found['speedup_over_reference_path']:.3g}")
     if "parts_ms" in found:

@@ -1,9 +1,11 @@
 """The scripts that time inference run, and compare what they time."""
 
+import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -33,6 +35,28 @@ def test_a_policy_is_timed_beside_the_reference():
     assert set(found["parts_ms"]) == {"preprocessing", "vision", "policy", "postprocessing", "language"}
     shown = "\n".join(script("latency").section(found))
     assert "| reference |" in shown
+
+
+def arguments(latency: ModuleType, monkeypatch: pytest.MonkeyPatch, *flags: str) -> argparse.Namespace:
+    monkeypatch.setattr(sys, "argv", ["latency.py", "--quick", "--threads", "1", *flags])
+    return latency.parsed()
+
+
+def test_a_way_that_cannot_be_run_leaves_the_others_their_times(monkeypatch):
+    latency = script("latency")
+    found = latency.measure("tiny", arguments(latency, monkeypatch, "--modes", "graph", "eager"))
+    assert found["failed"]["graph"].startswith("RuntimeError: no CUDA graph was recorded on cpu")
+    assert set(found["modes"]) == {"eager"}
+    assert found["median_ms"] == found["modes"]["eager"]["median_ms"]
+
+
+def test_ways_that_answer_otherwise_are_timed_and_are_not_the_fastest(monkeypatch):
+    latency = script("latency")
+    monkeypatch.setitem(latency.TOLERANCES, torch.float32, -1.0)
+    found = latency.measure("tiny", arguments(latency, monkeypatch, "--modes", "plain", "eager"))
+    assert set(found["failed"]) == set(found["modes"]) == {"plain", "eager"}
+    assert "median_ms" not in found
+    assert "- failed: plain: actions differ by 0 of their deviation" in latency.section(found)
 
 
 def test_other_actions_are_far_from_those_that_were_expected():
