@@ -175,7 +175,8 @@ def test_sizes_of_fixed_batches():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.filterwarnings("default")  # torch's own, of a GPU and of compiling
+@pytest.mark.parametrize("compiled", [False, True], ids=["layer by layer", "compiled"])
 @pytest.mark.usefixtures("without_shape_checks")
 def test_a_recorded_graph_answers_as_the_plain_model_for_every_input(compiled, build, make_inputs, caplog):
     model = build(CONFIGURATIONS["paper"]).eval()
@@ -187,5 +188,6 @@ def test_a_recorded_graph_answers_as_the_plain_model_for_every_input(compiled, b
             expected = model(replace(inputs, images=images, state=state))
         answers = fast(images.cuda(), INSTRUCTIONS, state.cuda()).cpu()
         torch.testing.assert_close(answers, expected, rtol=1e-3, atol=1e-4)
-    assert not caplog.records  # a graph that cannot be recorded is logged
+    logged = [each for each in caplog.records if each.name.startswith("focusvla")]
+    assert not logged  # a graph that cannot be recorded is logged
     assert len(fast._graphs) == 1
