@@ -74,7 +74,10 @@ def main() -> None:
         return
     for name in arguments.presets:  # in a process of its own, so that peaks of memory are its own
         command = [sys.executable, __file__, *sys.argv[1:], "--alone", "--presets", name]
-        figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if run.returncode:  # it has said why
+            sys.exit(run.returncode)
+        figures = json.loads(run.stdout.splitlines()[-1])
         print(json.dumps({"preset": name, **figures}), flush=True)
 
 
@@ -106,8 +109,10 @@ def measure(experiment: ExperimentConfig, steps: int) -> dict[str, Any]:
         engine = Engine(experiment.execution, config.precision, Path(folder))
     experiment = engine.fit(experiment)
     plan = plan_memory(experiment)
+    say(str(plan))
     torch.manual_seed(0)
-    model = FocusVLA(experiment.model)
+    with engine.device:  # where `paper` takes a second to draw, and a CPU half a minute
+        model = FocusVLA(experiment.model)
     data = random_loader(experiment, model, engine.device)
     module, passes = engine.prepare(model), engine.passes(config.batch_size)
     average = WeightAverage(learning_parameters(model).values(), config.ema_decay)
@@ -131,8 +136,10 @@ def measure(experiment: ExperimentConfig, steps: int) -> dict[str, Any]:
         optimizer.step()
         average.update(step)
         synchronize(engine.device)
+        took = time.perf_counter() - began
+        say(f"step {step + 1}: {took:.3g} s")
         if step >= WARM_UP_STEPS:
-            seconds.append(time.perf_counter() - began)
+            seconds.append(took)
             waits.append(waited)
         else:
             warmed = time.perf_counter()
@@ -163,6 +170,11 @@ def measure(experiment: ExperimentConfig, steps: int) -> dict[str, Any]:
         "device": device_name(engine.device),
         "versions": versions(),
     }
+
+
+def say(text: str) -> None:
+    """What a measurement that is stopped leaves."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def random_loader(experiment: ExperimentConfig, model: FocusVLA, device: torch.device) -> BatchLoader:
