@@ -6,8 +6,8 @@ device by `paper`'s augmentation. *Host* is without augmentation, which on a GPU
 
     python benchmarks/loading.py [--device auto] [--episodes 24] [--batches 40] [--threads 2 8] [--cache FOLDER] [--quick]
 
-The last line is a JSON object: for each format and number of threads `host` and `varied` samples a second, and how many
-times as many as are needed; `cache_gb_of_libero`, what the four suites' 273,465 steps would take.
+A JSON line for each format: for each number of threads `host` and `varied` samples a second, and how many times as many
+as are needed; `cache_gb_of_libero`, what the four suites' 273,465 steps would take.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +55,15 @@ def main() -> None:
     if arguments.quick:
         arguments.episodes, arguments.batches, arguments.threads = 2, 2, [2]
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(arguments.cache or Path(folder), arguments)), flush=True)
+        for figures in measure(arguments.cache or Path(folder), arguments):
+            print(json.dumps(figures), flush=True)
 
 
-def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The figures."""
+def measure(folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Each format's figures."""
     device = choose_device(arguments.device)
     source = moving_pictures(arguments.episodes)
-    found: dict[str, Any] = {"needed_samples_per_second": NEEDED, "formats": {}}
+    where = {"device": device_name(device), "cores": len(os.sched_getaffinity(0))}
     formats: Sequence[FrameFormat] = ("raw", "jpeg")
     for frame_format in formats:
         began = time.perf_counter()
@@ -84,8 +85,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
                 )
                 figures[f"{name}_{threads}_threads"] = rounded(rate)
                 figures[f"{name}_{threads}_threads_times_needed"] = rounded(rate / NEEDED)
-        found["formats"][frame_format] = figures
-    return found | {"device": device_name(device), "cores": len(os.sched_getaffinity(0))}
+        yield {"needed_samples_per_second": NEEDED, "formats": {frame_format: figures}} | where
 
 
 def samples_per_second(
