@@ -169,6 +169,23 @@ def test_a_prepared_model_is_not_saved_without_what_it_gave_away(model):
         model.state_dict()
 
 
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_what_a_graph_records_waits_for_no_number_and_is_all_on_the_device(name):
+    meta = torch.device("meta")  # which has no numbers to wait for
+    with meta:
+        model = FocusVLA(CONFIGURATIONS[name]).eval()
+        ids = torch.ones(2, 20, dtype=torch.int64)
+        prompt = model.read_prompt(ids, torch.ones_like(ids, dtype=torch.bool))
+        config = model.config
+        side = config.vision.image_size
+        images = torch.zeros(2, config.num_cameras, side, side, 3, dtype=torch.uint8)
+        state = torch.zeros(2, config.state_dim)
+    fast = InferenceModel(model, dtype=torch.float32, compiled=False, graphs=False)
+    with torch.inference_mode():
+        answers = fast._predict(images, state, prompt.before, prompt.after, prompt.first_query)
+    assert answers.device == meta
+
+
 def test_sizes_of_fixed_batches():
     assert [next_power_of_two(number) for number in (1, 2, 3, 5, 8, 9)] == [1, 2, 4, 8, 8, 16]
 
