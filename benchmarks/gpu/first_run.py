@@ -18,7 +18,7 @@ its own with its own limit of time, so that a stop loses only what follows; resu
 
 `--device cpu --quick` runs it all at toy widths on a CPU, to see that it works. Packages that are put into
 benchmarks/gpu/packages (`pip install --no-deps --target`) are found there; without jaxtyping or av, which name shapes and
-read videos, stand-ins are used, and without einops nothing runs.
+read videos, stand-ins are used, and without einops or msgpack nothing runs.
 
 Results go to FOLDER, by default benchmarks/results: `first_run_GPU_DATE.json` with each part's figures, the same as a
 page, and each part's output in `first_run_logs/`.
