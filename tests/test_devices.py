@@ -5,8 +5,8 @@ import inspect
 import pytest
 import torch
 
-from focusvla.cli.commands import report
 from focusvla.cli.focus import focus
+from focusvla.cli.report import report
 from focusvla.cli.vla_eval import serve_vla_eval
 from focusvla.config import EvaluationConfig, ExecutionConfig, ServingConfig
 from focusvla.devices import choose_device, described, explained_device_errors, free_memory, taken_by_others

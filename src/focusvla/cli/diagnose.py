@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from focusvla.cli.commands import play
+from focusvla.cli.evaluation import play
 from focusvla.cli.output import AsJson, for_people, say, say_device, say_json
 from focusvla.cli.progress import bar
 from focusvla.config import EvaluationConfig

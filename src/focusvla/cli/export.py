@@ -5,7 +5,7 @@ from typing import Literal
 
 import tyro
 
-from focusvla.cli.commands import say
+from focusvla.cli.output import say
 from focusvla.config import AS_STORED, GivenPictures
 
 

@@ -12,18 +12,21 @@ from typing import Any
 
 from rich.text import Text
 
-from focusvla.cli import commands, data_commands
+from focusvla.cli import data_commands
 from focusvla.cli.compare import compare
 from focusvla.cli.completion import completion
+from focusvla.cli.demonstrations import demonstrate, regenerate, replay
 from focusvla.cli.describe import describe
 from focusvla.cli.diagnose import diagnose
 from focusvla.cli.doctor import doctor
+from focusvla.cli.evaluation import evaluate
 from focusvla.cli.export import export
 from focusvla.cli.focus import focus
 from focusvla.cli.help import HELP_FLAGS, show_help, show_overview
 from focusvla.cli.output import console
 from focusvla.cli.parsing import parse
 from focusvla.cli.quickstart import quickstart
+from focusvla.cli.report import report
 from focusvla.cli.serving import serve
 from focusvla.cli.tables import mcnemar, merge, tables
 from focusvla.cli.training import train
@@ -33,21 +36,21 @@ from focusvla.errors import FocusVLAError, require_known
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
     "Begin": {"quickstart": quickstart, "doctor": doctor, "completion": completion},
     "Make data": {
-        "demonstrate": commands.demonstrate,
-        "regenerate": commands.regenerate,
+        "demonstrate": demonstrate,
+        "regenerate": regenerate,
         "inspect": data_commands.inspect,
         "convert": data_commands.convert,
     },
     "Train": {"describe": describe, "train": train, "compare": compare},
     "Evaluate": {
-        "evaluate": commands.evaluate,
-        "replay": commands.replay,
+        "evaluate": evaluate,
+        "replay": replay,
         "merge": merge,
         "tables": tables,
         "mcnemar": mcnemar,
     },
     "Serve": {"serve": serve, "serve-vla-eval": serve_vla_eval, "export": export},
-    "Look": {"focus": focus, "diagnose": diagnose, "report": commands.report},
+    "Look": {"focus": focus, "diagnose": diagnose, "report": report},
 }
 """The commands in the order in which they are used."""
 

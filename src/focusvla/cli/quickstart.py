@@ -15,8 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from focusvla.cli.commands import demonstrate, report, run_evaluation
+from focusvla.cli.demonstrations import demonstrate
+from focusvla.cli.evaluation import run_evaluation
 from focusvla.cli.output import say
+from focusvla.cli.report import report
 from focusvla.cli.training import DataChoice, run_training
 from focusvla.config import DemonstrationConfig, EvaluationConfig
 from focusvla.errors import FocusVLAError

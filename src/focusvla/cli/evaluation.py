@@ -1,0 +1,109 @@
+"""A checkpoint in the simulator."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.table import Table
+
+from focusvla.cli.output import AsJson, for_people, say, say_device, say_json
+from focusvla.cli.progress import bar
+from focusvla.config import EvaluationConfig
+
+_EVALUATION = EvaluationConfig()
+
+
+def evaluate(
+    checkpoint: Path,
+    output: Path,
+    config: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = _EVALUATION,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a checkpoint in the simulator.
+
+    Example: focusvla evaluate --checkpoint runs/mini --output results/wide --protocol libero_wide
+
+    Interrupted, the same command goes on with the episodes that are missing. With --json: {"results": FOLDER,
+    "protocol", "success": RATE, "tasks": [{"suite", "task", "instruction", "success": RATE}], "broken": NUMBER,
+    "robustness": TABLE or null}; a RATE is {"successes", "episodes", "rate", "interval_95": [low, high]}, a TABLE as
+    `focusvla tables` prints it.
+
+    Args:
+        checkpoint: Folder of a checkpoint, or of a training run, whose newest is taken.
+        output: Folder of the results: a JSON line per episode, videos.
+        config: Which episodes.
+    """
+    from focusvla.evaluation.results import summarize
+    from focusvla.evaluation.tables import render, table_of_robustness
+
+    robustness = None
+    with for_people(as_json):
+        results = run_evaluation(checkpoint, output, config)
+        if config.robustness:
+            robustness = table_of_robustness(results)
+            say(render(robustness, "markdown"))
+    if as_json:
+        table = robustness and robustness.to_dict()
+        say_json({"results": str(output), **summarize(results), "robustness": table})
+
+
+def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
+    """Evaluate with a progress bar."""
+    from focusvla.evaluation.evaluate import evaluate as run
+    from focusvla.evaluation.policies import source_of
+
+    succeeded = [0, 0]
+
+    with bar(label) as shown:
+
+        def on_progress(done: int, total: int, result, remark: str) -> None:
+            if result is not None:
+                succeeded[0] += result.success
+                succeeded[1] += 1
+            note = f"{succeeded[0]} of {succeeded[1]} succeeded" if succeeded[1] else ""
+            shown.update(done, total, note)
+            if remark:
+                shown.say(remark)
+
+        source = source_of(checkpoint, config)
+        say_device(source.device)
+        return run(source, config, output, on_progress)
+
+
+def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, label: str = "evaluation"):
+    """Evaluate with a progress bar and a table; what `evaluate` and `quickstart` share."""
+    from focusvla.evaluation.results import clean_results, success_rate, success_rate_by_task
+    from focusvla.suites import protocol_of
+
+    results = play(checkpoint, output, config, label)
+    clean = clean_results(results)
+    rules = protocol_of(config.suites, config.protocol).name
+    expert = expert_rates(rules)
+    table = Table(
+        *("suite", "task", "instruction", "success (Wilson 95 %)", *(["expert"] if expert else [])),
+        title=f"{', '.join(config.suites)}, {rules}",
+    )
+    instructions = {(result.suite, result.task): result.instruction for result in clean}
+    for (suite, task), rate in success_rate_by_task(clean).items():
+        beside = [expert.get((suite, task), "-")] if expert else []
+        table.add_row(suite, str(task), instructions[suite, task], str(rate), *beside)
+    table.add_row("all", "", "", str(success_rate(clean)))
+    say(table)
+    broken = sum(bool(result.error) for result in results)
+    if broken:
+        say(
+            f"{broken} episode(s) broke and are not counted; the same command plays them again. Their tracebacks are in "
+            f"{output / 'results.jsonl'}"
+        )
+    return results
+
+
+def expert_rates(protocol: str) -> dict[tuple[str, int], str]:
+    """By suite and task, how often the scripted expert solves a protocol's starts, as text; empty if not measured."""
+    from focusvla.suites import suites
+
+    return {
+        (suite, task): f"{solved}/{starts}"
+        for suite, row in suites().items()
+        for task, (solved, starts) in enumerate(row.expert_solves.get(protocol, ()))
+    }
