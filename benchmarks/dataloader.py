@@ -40,7 +40,7 @@ from focusvla.config import Augmentation
 from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.data.formats.lerobot_writer import LeRobotWriter
 from focusvla.data.frame_cache import open_frame_cache
-from focusvla.data.loader import BatchLoader, padded_tokens
+from focusvla.data.loader import BatchLoader
 from focusvla.data.samples import build_samples
 from focusvla.suites.libero import libero_spec
 
@@ -95,7 +95,7 @@ def go_through(dataset: Path, cache: Path, augmentation: Augmentation, epochs: i
         samples,
         batch_size=BATCH,
         seed=0,
-        tokenize=lambda instructions: padded_tokens([[1]] * len(instructions), 0),
+        tokenize=lambda texts: (torch.ones(len(texts), 1).long(), torch.ones(len(texts), 1).bool()),
         images=frames.images,
         augmentation=augmentation,
     )

@@ -19,7 +19,7 @@ from rich.progress import track
 from focusvla.demonstrations.scripted import scripted_expert
 from focusvla.evaluation.results import SuccessRate
 from focusvla.simulation.environment import only_environment, suite_task, suite_tasks
-from focusvla.simulation.workers import Job, simulate
+from focusvla.simulation.workers import Call, simulate
 from focusvla.suites import Start, protocol, suite_of
 from focusvla_client import rollout
 
@@ -66,7 +66,7 @@ def main() -> None:
     starts = 3 if arguments.quick else arguments.starts
     began = time.monotonic()
     jobs = [
-        Job(play, (suite, task.index, starts, arguments.protocol))
+        Call(play, (suite, task.index, starts, arguments.protocol))
         for suite in arguments.suites
         for task in suite_tasks(suite)[: 2 if arguments.quick else None]
     ]

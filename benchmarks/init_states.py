@@ -22,7 +22,7 @@ from rich.progress import track
 
 from focusvla.simulation.environment import only_environment
 from focusvla.simulation.libero import LiberoEnvironment, libero_tasks
-from focusvla.simulation.workers import Job, simulate
+from focusvla.simulation.workers import Call, simulate
 from focusvla.suites import Start
 
 UNMOVED_CM = 0.001
@@ -151,7 +151,7 @@ def main() -> None:
     init_states = 5 if arguments.quick else arguments.init_states
     began = time.monotonic()
     jobs = [
-        Job(measure, (suite, task.index, init_states))
+        Call(measure, (suite, task.index, init_states))
         for suite in arguments.suite
         for task in libero_tasks(suite)[: 2 if arguments.quick else None]
     ]

@@ -39,7 +39,7 @@ from focusvla.demonstrations.experts import ScriptedExpert
 from focusvla.simulation.environment import only_environment
 from focusvla.simulation.libero import CAMERAS, LiberoEnvironment
 from focusvla.simulation.rendering import select_rendering_back_end
-from focusvla.simulation.workers import Job, simulate
+from focusvla.simulation.workers import Call, simulate
 from focusvla.suites import Start, Task
 from focusvla_client import Observation, Observer, rollout
 
@@ -198,7 +198,7 @@ def our_episodes(
 ) -> list[Episode]:
     """Play each share of the init states in a process of its own."""
     jobs = [
-        Job(
+        Call(
             _play,
             (task.suite, task.index, str(n), [(start, actions[start]) for start in share], max_steps),
         )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from focusvla.evaluation.episodes import PolicyTraits, Request
+from focusvla.evaluation.episodes import PolicyTraits, Question
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.simulation.libero import CAMERAS
 from focusvla.suites.libero import libero_spec
 from focusvla_client import Observation, Observer
@@ -48,9 +49,10 @@ class RecordedPolicy:
 
     def traits(self) -> PolicyTraits:
         """What players must know of it."""
-        return PolicyTraits(libero_spec(self._image_size), tuple(CAMERAS), CHUNK, "recorded")
+        name = PolicyIdentity(weights="recorded")
+        return PolicyTraits(libero_spec(self._image_size), tuple(CAMERAS), CHUNK, name)
 
-    def infer(self, requests: Sequence[Request]) -> list[np.ndarray]:
+    def infer(self, requests: Sequence[Question]) -> list[np.ndarray]:
         """The next chunk of each episode."""
         return [
             self._actions[request.episode.trial][request.inference * CHUNK :][:CHUNK] for request in requests

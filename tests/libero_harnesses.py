@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from focusvla.evaluation.episodes import EpisodePlayer, PlannedEpisode, PlayedEpisode, PolicyTraits, Setting
+from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.simulation.environment import only_environment
 from focusvla.simulation.libero import CAMERAS
 from focusvla.suites import Protocol, Start
@@ -61,7 +62,8 @@ def play(
     pictures of `size` pixels; `max_steps` in place of the protocol's."""
     if max_steps:
         rules = dataclasses.replace(rules, max_steps={suite: max_steps})
-    setting = Setting(rules, chunk, PolicyTraits(libero_spec(size), tuple(CAMERAS), chunk, "recorded"))
+    name = PolicyIdentity(weights="recorded")
+    setting = Setting(rules, chunk, PolicyTraits(libero_spec(size), tuple(CAMERAS), chunk, name))
     player, played = EpisodePlayer(), Episode()
     asked: Any = player.begin(setting, PlannedEpisode(suite, task, trial))
     while not isinstance(asked, PlayedEpisode):

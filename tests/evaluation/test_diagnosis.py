@@ -14,7 +14,7 @@ from focusvla.data.samples import build_samples
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.evaluation.agenda import axis_of, plan_episodes
 from focusvla.evaluation.diagnosis import ActionErrors, Diagnosis, measure_action_errors, samples_of_others
-from focusvla.evaluation.episodes import PlannedEpisode, Request
+from focusvla.evaluation.episodes import PlannedEpisode, Question
 from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.policies import SILENCED, CheckpointPolicy
 from focusvla.evaluation.results import EpisodeResult
@@ -158,7 +158,7 @@ def test_a_batch_of_several_conditions_is_answered_as_each_alone(run):
     images = {name: rng.integers(0, 256, (32, 32, 3), np.uint8) for name in ("image", "image2")}
     observation = Observation(images, np.zeros(8, np.float32), "lift the cup")
     conditions = ["vision_silenced", "", "action_queries_silenced", "vision_blind", "vision_silenced"]
-    requests = [Request(PlannedEpisode("libero_object", 0, 0, c), 0, observation) for c in conditions]
+    requests = [Question(PlannedEpisode("libero_object", 0, 0, c), 0, observation) for c in conditions]
     together = checkpoint.infer(requests)
     policy = load_policy(run)
     expected = {"": policy.infer(observation), "vision_blind": policy.infer(observation)}

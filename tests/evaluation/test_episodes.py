@@ -10,7 +10,7 @@ from focusvla.evaluation.episodes import (
     PlannedEpisode,
     PlayedEpisode,
     PolicyTraits,
-    Request,
+    Question,
     Setting,
 )
 from focusvla.evaluation.identity import PolicyIdentity
@@ -32,9 +32,9 @@ def player() -> EpisodePlayer:
     return EpisodePlayer()
 
 
-def ask(player: EpisodePlayer, condition: str, stand_in=None) -> Request:
+def ask(player: EpisodePlayer, condition: str, stand_in=None) -> Question:
     request = player.begin(SETTING, PlannedEpisode("aloha", 0, 3, condition), stand_in)
-    assert isinstance(request, Request)
+    assert isinstance(request, Question)
     return request
 
 
@@ -49,12 +49,12 @@ def test_a_vision_blind_policy_sees_another_episodes_pictures_of_the_same_step_a
     player,
 ):
     other = player.begin(SETTING, PlannedEpisode("aloha", 0, 4))
-    assert isinstance(other, Request)
+    assert isinstance(other, Question)
     seen = [other.observation.images["top"]]
     for _ in range(2):
         state = other.observation.state
         other = player.proceed(np.tile(state + 0.05, (16, 1)).astype(np.float32))
-        assert isinstance(other, Request)
+        assert isinstance(other, Question)
         seen.append(other.observation.images["top"])
     ended = player.proceed(np.zeros((0, 14), np.float32))
     assert isinstance(ended, PlayedEpisode)
@@ -65,7 +65,7 @@ def test_a_vision_blind_policy_sees_another_episodes_pictures_of_the_same_step_a
     assert (clean.observation.images["top"] != seen[0]).any()
     np.testing.assert_array_equal(blind.observation.state, clean.observation.state)
     later = player.proceed(np.tile(blind.observation.state, (16, 1)))
-    assert isinstance(later, Request)
+    assert isinstance(later, Question)
     np.testing.assert_array_equal(later.observation.images["top"], seen[1])
 
 
@@ -77,7 +77,7 @@ def test_a_trajectory_has_each_action_with_the_state_before_it_and_recalls_what_
     chunks = [np.tile(request.observation.state + 0.02 * k, (16, 1)).astype(np.float32) for k in (1, 2)]
     for chunk in chunks:
         request = player.proceed(chunk)
-        assert isinstance(request, Request)
+        assert isinstance(request, Question)
         asked.append(request.observation)
     ended = player.proceed(np.zeros((0, 14), np.float32))
     assert isinstance(ended, PlayedEpisode)
@@ -102,7 +102,7 @@ def test_an_episode_is_recalled_with_its_own_places_of_fixtures_after_others_wer
     played, asked = [], []
     for trial in (0, 1):
         request = player.begin(setting, PlannedEpisode("libero_goal", 0, trial))
-        assert isinstance(request, Request)
+        assert isinstance(request, Question)
         asked.append(request.observation)
         player.proceed(still)
         played.append(player.proceed(none))

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 from focusvla.cli import main
 from focusvla.config import EvaluationConfig
 from focusvla.errors import ConfigurationError
-from focusvla.evaluation.episodes import PlannedEpisode, Request
+from focusvla.evaluation.episodes import PlannedEpisode, Question
 from focusvla.evaluation.evaluate import evaluate
 from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.parts import choose_parts, identity_in_suite
@@ -81,9 +81,9 @@ def test_an_identity_names_the_part_that_is_played_in_a_suite_and_in_its_variant
     assert identity_in_suite(policy, {}, "libero_goal") == policy
 
 
-def request(suite: str, seed: int = 0, condition: str = "") -> Request:
+def request(suite: str, seed: int = 0, condition: str = "") -> Question:
     state = np.random.default_rng(seed).normal(size=8).astype(np.float32)
-    return Request(PlannedEpisode(suite, 0, 0, condition), 0, Observation({}, state, "lift the cup"))
+    return Question(PlannedEpisode(suite, 0, 0, condition), 0, Observation({}, state, "lift the cup"))
 
 
 def test_a_batch_over_two_suites_is_answered_as_each_part_alone(checkpoint_of_two_suites: Path, two_suites):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from focusvla.errors import ConfigurationError, WorkerError
-from focusvla.evaluation.episodes import PlannedEpisode, Request
+from focusvla.evaluation.episodes import PlannedEpisode, Question
 from focusvla.evaluation.policies import PolicySource
 from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
 from focusvla.simulation.actors import Answer, Died, ProcessSystem, Raised, Returned, answer_of
@@ -19,12 +19,12 @@ from focusvla_client import Observation
 class Counter:
     """A player whose episode of `length` questions ends with the sum of the answers; each is its own question."""
 
-    def begin(self, name: int, length: int) -> Request | int:
+    def begin(self, name: int, length: int) -> Question | int:
         """Ask the first question."""
         self._name, self._left, self._sum = name, length, 0
         return self._ask()
 
-    def proceed(self, answer: int) -> Request | int:
+    def proceed(self, answer: int) -> Question | int:
         """Ask the next, or end."""
         self._sum += answer
         self._left -= 1
@@ -34,9 +34,9 @@ class Counter:
         """End without a sum."""
         return f"abandoned: {reason.strip().splitlines()[-1]}"
 
-    def _ask(self) -> Request:
+    def _ask(self) -> Question:
         observation = Observation({}, np.array([self._name], np.float32), "count")
-        return Request(PlannedEpisode("count", self._name, 0), 0, observation)
+        return Question(PlannedEpisode("count", self._name, 0), 0, observation)
 
 
 class Doubler:
@@ -45,7 +45,7 @@ class Doubler:
     def __init__(self):
         self.batches: list[int] = []
 
-    def infer(self, requests: list[Request]) -> list[int]:
+    def infer(self, requests: list[Question]) -> list[int]:
         """One answer per request."""
         self.batches.append(len(requests))
         numbers = [int(request.observation.state[0]) for request in requests]

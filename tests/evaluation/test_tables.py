@@ -10,9 +10,9 @@ from focusvla.evaluation.results import EpisodeResult, SuccessRate
 from focusvla.evaluation.robotwin import table_of_robotwin
 from focusvla.evaluation.tables import (
     Cell,
-    Comparison,
-    compare,
+    MatchedOutcomes,
     kind_of,
+    match_outcomes,
     render,
     table_by_suite,
     table_by_task,
@@ -216,18 +216,18 @@ def test_published_rows_are_presets_and_their_means_are_those_of_the_paper():
 )
 def test_the_test_is_mcnemars_exact_one(only_first, only_second, p):
     """Expected values: scipy 1.17 `binomtest(min(b, c), b + c, 0.5).pvalue`."""
-    assert Comparison(3, only_first, only_second, 2).p_value == pytest.approx(p, abs=1e-5)
+    assert MatchedOutcomes(3, only_first, only_second, 2).p_value == pytest.approx(p, abs=1e-5)
 
 
 def test_episodes_are_matched_by_where_they_began_and_chance_is_called_chance():
     first, second = episodes("libero_object", "1110"), episodes("libero_object", "10011")
-    comparison = compare(first, second)
-    assert comparison == Comparison(both=1, only_first=2, only_second=1, neither=0)
+    comparison = match_outcomes(first, second)
+    assert comparison == MatchedOutcomes(both=1, only_first=2, only_second=1, neither=0)
     assert "4 matched episodes" in str(comparison)
     assert "no difference can be claimed" in str(comparison)
-    assert ", a difference" in str(Comparison(0, 9, 0, 0))
+    assert ", a difference" in str(MatchedOutcomes(0, 9, 0, 0))
     with pytest.raises(ConfigurationError, match="none in common"):
-        compare(first, [replace(result, seed=5) for result in second])
+        match_outcomes(first, [replace(result, seed=5) for result in second])
 
 
 def test_the_difference_to_the_clean_suite_has_newcombes_interval():

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from focusvla.errors import DataError, WorkerError
-from focusvla.simulation.workers import Job, simulate
+from focusvla.simulation.workers import Call, simulate
 
 SIMULATION = """
 import time
-from focusvla.simulation.workers import Job, simulate
+from focusvla.simulation.workers import Call, simulate
 
 if __name__ == "__main__":
     import os
-    jobs = [*(Job(time.sleep, (60,)) for _ in range(2)), *(Job(os.getpid) for _ in range(2))]
+    jobs = [*(Call(time.sleep, (60,)) for _ in range(2)), *(Call(os.getpid) for _ in range(2))]
     for pid in simulate(lambda: jobs.pop() if jobs else None, 2):
         print(pid, flush=True)
 """
@@ -26,7 +26,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_the_next_job_may_depend_on_the_results_so_far():
-    jobs, results = [Job(divmod, (7, 2))], []
+    jobs, results = [Call(divmod, (7, 2))], []
 
     def next_job():
         return jobs.pop() if jobs else None
@@ -34,20 +34,20 @@ def test_the_next_job_may_depend_on_the_results_so_far():
     for result in simulate(next_job, 2):
         results.append(result)
         if result == (3, 1):
-            jobs += [Job(max, (5, 6)), Job(min, (5, 6))]
+            jobs += [Call(max, (5, 6)), Call(min, (5, 6))]
     assert results[0] == (3, 1)
     assert sorted(results[1:]) == [5, 6]
 
 
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_job_done_again(tmp_path):
-    jobs = [Job(_die_the_first_time, (tmp_path / "begun",)), Job(max, (5, 6))]
+    jobs = [Call(_die_the_first_time, (tmp_path / "begun",)), Call(max, (5, 6))]
     assert sorted(simulate(lambda: jobs.pop() if jobs else None, 2)) == [2, 6]
 
 
 @pytest.mark.slow
 def test_workers_that_are_killed_again_and_again_are_an_error_that_says_how_to_go_on():
-    jobs = [Job(os._exit, (9,))]
+    jobs = [Call(os._exit, (9,))]
     expected = r"lost 3 times .*ended with code 9.*run the same command again, with fewer --workers"
     with pytest.raises(WorkerError, match=expected):
         list(simulate(lambda: jobs.pop() if jobs else None, 1))
@@ -62,7 +62,7 @@ def test_workers_that_are_killed_again_and_again_are_an_error_that_says_how_to_g
     ],
 )
 def test_a_job_that_raises_ends_the_others(raised: Exception, expected: type[Exception], said: str):
-    jobs = [Job(time.sleep, (60,)), Job(_raise, (raised,))]
+    jobs = [Call(time.sleep, (60,)), Call(_raise, (raised,))]
     began = time.monotonic()
     with pytest.raises(expected, match=said):
         list(simulate(lambda: jobs.pop() if jobs else None, 2))

@@ -69,14 +69,14 @@ def mcnemar(first: Path, second: Path, /, as_json: AsJson = False) -> None:
         first: Folder of an evaluation.
         second: Folder of another policy's evaluation under the same protocol.
     """
-    from focusvla.evaluation.tables import compare as run
+    from focusvla.evaluation.tables import match_outcomes
 
     episodes, missing = _read((first, second))
-    comparison = run(*episodes)
+    outcomes = match_outcomes(*episodes)
     if as_json:
-        say_json({**asdict(comparison), "p_value": comparison.p_value, **missing})
+        say_json({**asdict(outcomes), "p_value": outcomes.p_value, **missing})
     else:
-        say(str(comparison))
+        say(str(outcomes))
         _say_unfinished(missing)
 
 

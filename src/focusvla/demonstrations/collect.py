@@ -28,7 +28,7 @@ from focusvla.demonstrations.recording import Recorder, holds_a_switch, note_rej
 from focusvla.demonstrations.scripted import require_scripted, scripted_expert
 from focusvla.errors import ConfigurationError
 from focusvla.simulation.environment import only_environment, suite_task, suite_tasks
-from focusvla.simulation.workers import Job, simulate
+from focusvla.simulation.workers import Call, simulate
 from focusvla.suites import Start, suite_of
 from focusvla_client import rollout
 
@@ -150,9 +150,9 @@ def _record_missing(
     if ledger.num_kept == wanted:
         return
 
-    def next_attempt() -> Job | None:
+    def next_attempt() -> Call | None:
         chosen = ledger.begin()
-        return chosen and Job(_attempt, (config, *chosen, growing.episodes))
+        return chosen and Call(_attempt, (config, *chosen, growing.episodes))
 
     for attempt in simulate(next_attempt, config.workers):
         (ledger.kept if attempt.kept else ledger.rejected)[attempt.task].add(attempt.number)

@@ -29,7 +29,7 @@ from focusvla.demonstrations.recording import Recorder, note_rejected, read_reje
 from focusvla.errors import ConfigurationError, DataError, require_known
 from focusvla.simulation.environment import only_environment, suite_tasks
 from focusvla.simulation.libero import LiberoEnvironment
-from focusvla.simulation.workers import Job, simulate
+from focusvla.simulation.workers import Call, simulate
 from focusvla.suites import Start, suite_of
 from focusvla_client import Observation, Spec, rollout
 
@@ -117,9 +117,9 @@ def _replay_missing(
     count = len(done)
     on_progress(count, len(demos), "")
 
-    def next_demo() -> Job | None:
+    def next_demo() -> Call | None:
         key = next(missing, None)
-        return key and Job(_replay, (config, demos[key], tasks[key[0]], growing.episodes))
+        return key and Call(_replay, (config, demos[key], tasks[key[0]], growing.episodes))
 
     if count == len(demos):
         return

@@ -83,7 +83,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Request:
+class Question:
     """A player's question: what to do now?"""
 
     episode: PlannedEpisode
@@ -164,7 +164,7 @@ class EpisodePlayer:
         setting: Setting,
         planned: PlannedEpisode,
         stand_in: Float[np.ndarray, "steps joints"] | None = None,
-    ) -> Request | PlayedEpisode:
+    ) -> Question | PlayedEpisode:
         """Begin an episode, up to its first question. `stand_in` is the trajectory whose pictures a vision-blind policy
         sees.
 
@@ -194,7 +194,7 @@ class EpisodePlayer:
         )
         return self._continue(None)
 
-    def proceed(self, chunk: Float[np.ndarray, "steps action"]) -> Request | PlayedEpisode:
+    def proceed(self, chunk: Float[np.ndarray, "steps action"]) -> Question | PlayedEpisode:
         """Play what the policy answered, up to the next question or the episode's end."""
         return self._continue(chunk)
 
@@ -203,7 +203,7 @@ class EpisodePlayer:
         self._playing.close()
         return self._finish(None, reason)
 
-    def _continue(self, chunk: Float[np.ndarray, "steps action"] | None) -> Request | PlayedEpisode:
+    def _continue(self, chunk: Float[np.ndarray, "steps action"] | None) -> Question | PlayedEpisode:
         try:
             observation = next(self._playing) if chunk is None else self._playing.send(chunk)
         except StopIteration as end:
@@ -214,7 +214,7 @@ class EpisodePlayer:
             return self._finish(None, traceback.format_exc())
         if self._planned.condition == LANGUAGE_BLIND:
             observation = dataclasses.replace(observation, instruction=self._another_instruction())
-        return Request(self._planned, self._recorder.num_inferences, observation)
+        return Question(self._planned, self._recorder.num_inferences, observation)
 
     def _another_instruction(self) -> str:
         """That of the next task of the suite which has other words; the last task's next is the first."""

@@ -221,7 +221,8 @@ class _Record:
 
     def take(self, agenda: Agenda, job: Job, outcome: Any) -> None:
         """Write down what a job came to."""
-        planned: PlannedEpisode = job.arguments[1]
+        planned = job.episode
+        assert planned is not None
         if job.method in ("draw_video", "recall"):
             if isinstance(outcome, Lost):  # a picture is no result: its absence is an incident and no more
                 return
@@ -279,6 +280,7 @@ class _Record:
             arguments=(self._setting(planned), planned, self._stand_in(planned)),
             group=(planned.suite, planned.task),
             label=planned.name,
+            episode=planned,
         )
 
     def _stand_in(self, planned: PlannedEpisode) -> np.ndarray | None:
@@ -310,12 +312,13 @@ class _Record:
         if not (self._output / "videos" / video).exists():
             size = self._config.video_size or setting.traits.spec.cameras[0].height
             arguments = (setting, shown, trajectory["snapshots"], size)
-            yield Job(method="draw_video", arguments=arguments, group=group, label=video)
+            yield Job(method="draw_video", arguments=arguments, group=group, label=video, episode=shown)
         is_complete = "actions" in trajectory  # of an earlier version it has joint positions only
         observations = episode_file(self._output, "observations", shown)
         if setting.traits.cameras and is_complete and not observations.exists():
             arguments = (setting, shown, trajectory)
-            yield Job(method="recall", arguments=arguments, group=group, label=f"{shown.name}-observations")
+            label = f"{shown.name}-observations"
+            yield Job(method="recall", arguments=arguments, group=group, label=label, episode=shown)
 
     def _broken(self, planned: PlannedEpisode, reason: str) -> PlayedEpisode:
         """The result of an episode that no player could finish."""

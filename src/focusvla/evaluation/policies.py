@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from focusvla.config import AS_STORED, AS_TRAINED, EvaluationConfig, GivenPictures, InferenceConfig
-from focusvla.evaluation.episodes import PolicyTraits, Request
+from focusvla.evaluation.episodes import PolicyTraits, Question
 from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.parts import choose_parts
 from focusvla.evaluation.results import ACTION_QUERIES_SILENCED, VISION_SILENCED
@@ -120,7 +120,7 @@ class CheckpointPolicy:
             attends=self._policy.model.policy_head.attends,
         )
 
-    def infer(self, requests: Sequence[Request]) -> list[Float32[np.ndarray, "chunk action"]]:
+    def infer(self, requests: Sequence[Question]) -> list[Float32[np.ndarray, "chunk action"]]:
         """A chunk per request, as the part that its episode's suite has, and without the stream that the episode's
         condition takes away."""
         from focusvla.model.taps import without_stream

@@ -15,7 +15,7 @@ import numpy as np
 from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.errors import ConfigurationError
 from focusvla.simulation.environment import only_environment
-from focusvla.simulation.workers import Job, simulate
+from focusvla.simulation.workers import Call, simulate
 from focusvla.suites import Start
 from focusvla_client import Observation, Observer, rollout
 
@@ -84,7 +84,7 @@ def replay(
             f"data={data}: expected undisturbed demonstrations, got none among {source.num_episodes}. Record some with "
             "`focusvla demonstrate --noise 0 --no-pushes`."
         )
-    jobs = [Job(_replay_episode, (data, index)) for index in chosen[: num_episodes or None]]
+    jobs = [Call(_replay_episode, (data, index)) for index in chosen[: num_episodes or None]]
     total, results = len(jobs), []
     on_episode(0, total, None)
     for result in simulate(lambda: jobs.pop(0) if jobs else None, workers):

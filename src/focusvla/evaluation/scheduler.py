@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from focusvla.errors import WorkerError
-from focusvla.evaluation.episodes import EpisodePlayer, PolicyTraits, Request
+from focusvla.evaluation.episodes import EpisodePlayer, PlannedEpisode, PolicyTraits, Question
 from focusvla.evaluation.policies import PolicySource
 from focusvla.simulation.actors import Actor, ActorSystem, Answer, Died, Raised, Returned
 
@@ -33,6 +33,8 @@ class Job:
     """Jobs of one group need the same environment; a player goes on with its group while there are any."""
     label: str
     """Names it in incidents."""
+    episode: PlannedEpisode | None = None
+    """What it is about, for whoever takes what it comes to."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class _Player:
     job: Job | None = None
     called: float = 0.0
     """When its present call began."""
-    request: Request | None = None
+    request: Question | None = None
     """What it asked and waits for; None while it simulates or has nothing to do."""
     asked: float = 0.0
     is_new: bool = True
@@ -251,7 +253,7 @@ class Scheduler:
             player.is_new = False
         job = player.job
         assert job is not None
-        if isinstance(answer, Returned) and isinstance(answer.value, Request):
+        if isinstance(answer, Returned) and isinstance(answer.value, Question):
             player.request, player.asked = answer.value, time.monotonic()
         elif isinstance(answer, Returned):
             player.job = None

@@ -380,7 +380,7 @@ def _csv(table: Table) -> str:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MatchedOutcomes:
     """Two policies on the same episodes."""
 
     both: int
@@ -407,7 +407,7 @@ class Comparison:
         )
 
 
-def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> Comparison:
+def match_outcomes(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> MatchedOutcomes:
     """Match episodes by suite, task, trial and seed, and count who solved which.
 
     Raises:
@@ -425,7 +425,7 @@ def compare(first: Sequence[EpisodeResult], second: Sequence[EpisodeResult]) -> 
             "Evaluate both policies on the same tasks."
         )
     pairs = [(outcomes[0][key], outcomes[1][key]) for key in shared]
-    return Comparison(
+    return MatchedOutcomes(
         both=pairs.count((True, True)),
         only_first=pairs.count((True, False)),
         only_second=pairs.count((False, True)),

@@ -30,7 +30,7 @@ from focusvla.visualization.attention_maps import Look, look_into, require_looki
 from focusvla.visualization.focus_drawing import draw_heads, draw_layers, draw_moment
 from focusvla.visualization.focus_frames import Frame
 from focusvla.visualization.focus_metrics import FrameFocus, measure
-from focusvla.visualization.focus_tables import focus_tables, summarize
+from focusvla.visualization.focus_tables import focus_tables, mean_by_layer
 from focusvla_client import Camera
 
 
@@ -121,7 +121,7 @@ def _numbers(study: Study, about: Mapping[str, Any]) -> dict[str, Any]:
         "summary": {
             name: {
                 measured: [mean.to_dict() for mean in layers]
-                for measured, layers in summarize(found, study.episodes).items()
+                for measured, layers in mean_by_layer(found, study.episodes).items()
             }
             for name, found in study.focus.items()
         },

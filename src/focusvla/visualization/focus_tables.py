@@ -26,7 +26,7 @@ _TABLES = {
 }  # fmt: skip
 
 
-def summarize(found: Found, episodes: Sequence[str]) -> dict[str, list[ClusteredMean]]:
+def mean_by_layer(found: Found, episodes: Sequence[str]) -> dict[str, list[ClusteredMean]]:
     """By name of a number its mean over frames for each layer, and last over all layers; what was not measured is left
     out."""
     return {
@@ -37,7 +37,7 @@ def summarize(found: Found, episodes: Sequence[str]) -> dict[str, list[Clustered
 
 def focus_tables(found: Mapping[str, Found], episodes: Sequence[str]) -> str:
     """The policies side by side, layer by layer, over the same frames; with differences to the first, frame by frame."""
-    means = {name: summarize(numbers, episodes) for name, numbers in found.items()}
+    means = {name: mean_by_layer(numbers, episodes) for name, numbers in found.items()}
     numbers = {name: _numbers(numbers) for name, numbers in found.items()}
     first = next(iter(found))
     for name in list(found)[1:]:
