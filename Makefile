@@ -15,7 +15,7 @@ test: $(VENV)/dev.installed
 	$(PYTEST) -m "(simulator or slow) and not long and not lerobot and not vla_eval"
 
 test-long: $(VENV)/dev.installed
-	$(PYTEST) -m "long and not lerobot and not vla_eval"
+	$(PYTEST) --dist worksteal -m "long and not lerobot and not vla_eval"
 
 check: $(VENV)/dev.installed
 	$(BIN)/ruff check .

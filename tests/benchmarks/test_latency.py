@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.scripts import script
+from benchmark_scripts import script
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.scripts import script
+from benchmark_scripts import script
 from focusvla.config import AdapterConfig, ModelConfig
 from focusvla.model.focusvla import FocusVLA
 from focusvla.presets import baseline_mixed_separate, paper_tiny, with_policy_head

@@ -8,7 +8,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from benchmarks.scripts import script
+from benchmark_scripts import script
 from focusvla_client import Observation
 from focusvla_client.wire import pack, unpack
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.simulator, pytest.mark.slow]
+pytestmark = [pytest.mark.simulator, pytest.mark.long]
 
 
 def test_quickstart_leaves_a_summary_and_a_page_and_repeats_nothing(tmp_path):

@@ -1,4 +1,4 @@
-"""Training through the command line with the real simulator: evaluations on the way, and two presets compared."""
+"""Training through the command line: evaluations on the way, and two presets compared."""
 
 import json
 import subprocess
@@ -6,32 +6,32 @@ import sys
 from pathlib import Path
 
 import pytest
+from reach.suite import reach_spec
 
 from focusvla.checkpoint import checkpoint_steps
 from focusvla.data.memory import random_source
-from focusvla.suites.libero import libero_spec
 from focusvla.training.metrics import read_metrics
 from written_datasets import write_lerobot
 
-pytestmark = [pytest.mark.simulator, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def data_set(tmp_path) -> Path:
-    """Three short random episodes under LIBERO's conventions."""
-    return write_lerobot(tmp_path / "data", random_source(libero_spec(32), (9, 7, 8)))
+    """Three short random episodes under the small world's conventions."""
+    return write_lerobot(tmp_path / "data", random_source(reach_spec(32), (9, 7, 8)))
 
 
 def test_two_presets_are_trained_evaluated_on_the_way_and_compared(data_set, tmp_path):
     output = tmp_path / "compare"
     command = [sys.executable, "-m", "focusvla", "compare", "tiny", "paper_tiny", "--data", str(data_set)]
     command += ["--output", str(output), "--steps", "2", "--checkpoint-every", "2", "--evaluate-every", "2"]
-    command += ["--evaluation.suites", "libero_object", "--evaluation.tasks", "2", "--evaluation.trials", "1"]
-    refused = subprocess.run(command, capture_output=True, text=True)
+    command += ["--evaluation.suites", "reach", "--evaluation.tasks", "2", "--evaluation.trials", "1"]
+    too_many = [*command, "--evaluation.actions-per-inference", "8"]
+    refused = subprocess.run(too_many, capture_output=True, text=True)
     assert refused.returncode == 2
     assert "actions_per_inference=8: expected at most the policy's chunk of 4" in refused.stderr
     assert not output.exists()
-    command += ["--evaluation.actions-per-inference", "4"]
     first = subprocess.run(command, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
     assert "| tiny | 0 | not reached | 0 |" in first.stdout

@@ -1,6 +1,6 @@
 """The first 20 losses of `tiny` and `paper_tiny`, which no change may alter that does not mean to.
 
-    python tests/training/golden_losses.py      writes them anew; say in the commit why they differ
+python tests/training/golden_losses.py      writes them anew; say in the commit why they differ
 """
 
 import dataclasses

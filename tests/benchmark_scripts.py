@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-_FOLDER = str(Path(__file__).parents[2] / "benchmarks")
+_FOLDER = str(Path(__file__).parents[1] / "benchmarks")
 
 
 def script(name: str) -> ModuleType:
