@@ -38,9 +38,7 @@ def test_a_wrong_shape_and_a_wrong_type_are_caught(tmp_path):
     ]
     ended = subprocess.run([*command, str(file)], capture_output=True, text=True, cwd=tmp_path)
     assert "2 failed, 1 passed" in ended.stdout, ended.stdout + ended.stderr
-    assert (
-        ended.stdout.count("TypeCheckError: Type-check error whilst checking the parameters of forward") >= 2
-    )
+    assert "TypeCheckError" in ended.stdout
     unchecked = subprocess.run(
         [*(part for part in command if part != HOOK), str(file), "-k", "missing"],
         capture_output=True,
