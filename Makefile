@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 SOURCES = -e packages/focusvla-client -e
 
-.PHONY: quickstart test test-long check docs install format
+.PHONY: quickstart test test-long test-floors coverage check docs install format
 
 quickstart: $(VENV)/runtime.installed
 	$(BIN)/focusvla quickstart
@@ -16,6 +16,16 @@ test: $(VENV)/dev.installed
 
 test-long: $(VENV)/dev.installed
 	$(PYTEST) --dist worksteal -m "long and not lerobot and not vla_eval"
+
+# The lowest versions that pyproject.toml promises, in an environment of their own (several GB: their torch has no build
+# for CPUs alone on the package index).
+test-floors: $(VENV)/dev.installed
+	$(PYTHON) -m venv $(VENV)-floors
+	$(BIN)/python tests/environments/floors.py > $(VENV)-floors/floors.txt
+	$(VENV)-floors/bin/python -m pip install --quiet --constraint $(VENV)-floors/floors.txt $(SOURCES) ".[libero,mini,hdf5,rlds]" \
+	  pytest pytest-xdist hypothesis tensorboard
+	$(VENV)-floors/bin/python -m pytest --numprocesses logical --maxprocesses 4 -W default \
+	  -m "not simulator and not slow and not long and not lerobot and not vla_eval"
 
 check: $(VENV)/dev.installed
 	$(BIN)/ruff check .

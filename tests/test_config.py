@@ -1,11 +1,15 @@
 """Configuration values are checked where they are written, by name."""
 
+import ast
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from focusvla import config
 from focusvla.config import ExperimentConfig, config_from_dict
 from focusvla.errors import ConfigurationError
 from focusvla.presets import mini, mini_blind, paper, preset, tiny
@@ -83,3 +87,19 @@ def test_an_unknown_preset_names_the_nearest():
 def test_reading_the_configuration_imports_no_torch():
     check = "import sys, focusvla.config, focusvla.presets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
+def undescribed() -> Iterator[str]:
+    for file in Path(config.__file__).parent.glob("*.py"):
+        for kind in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(kind, ast.ClassDef) and "dataclass" in " ".join(
+                map(ast.unparse, kind.decorator_list)
+            ):
+                for statement, after in zip(kind.body, [*kind.body[1:], None], strict=True):
+                    is_told = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                    if isinstance(statement, ast.AnnAssign) and not is_told:
+                        yield f"{kind.name}.{ast.unparse(statement.target)}"
+
+
+def test_every_field_says_what_it_is_which_is_its_flags_help():
+    assert [*undescribed()] == []

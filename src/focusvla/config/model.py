@@ -15,10 +15,13 @@ class TransformerConfig:
     """Sizes of a vision transformer."""
 
     hidden_size: int
+    """Width of a token."""
     num_layers: int
     """Of the published network."""
     num_heads: int
+    """Of its attention; a divisor of the width."""
     intermediate_size: int
+    """Width of the feed-forward network."""
 
 
 DINOV2_LARGE = TransformerConfig(hidden_size=1024, num_layers=24, num_heads=16, intermediate_size=4096)
@@ -69,9 +72,13 @@ class LanguageConfig:
     """A Qwen2 body: the language model that reads vision tokens, instruction and action queries."""
 
     hidden_size: int
+    """Width of a token's state, and of the policy."""
     num_layers: int
+    """Of the language model, and of the policy, whose layers read one each."""
     num_heads: int
+    """Of queries; a divisor of the width."""
     num_key_value_heads: int
+    """Which groups of query heads share; a divisor of their number."""
     intermediate_size: int
     """Width of the gated feed-forward network."""
     tokenizer: Literal["words", "qwen2.5"] = "words"
@@ -107,6 +114,7 @@ class PolicyHeadConfig:
     layer."""
 
     num_heads: int
+    """Of each attention; a divisor of the language model's width."""
     attention: Literal["cascaded", "mixed", "mlp"] = "cascaded"
     """`cascaded`: a softmax of its own for each modality (equation 6); `mixed`: one for all (VLA-Adapter); `mlp`: no
     attention, the action queries' last states alone (OpenVLA-OFT)."""
@@ -280,15 +288,21 @@ class ModelConfig:
     """The whole model."""
 
     vision: VisionConfig
+    """The encoders of the pictures."""
     language: LanguageConfig
+    """What reads patches, instruction and action queries."""
     policy_head: PolicyHeadConfig
+    """What turns its states into actions."""
     num_cameras: int
+    """Pictures of an observation."""
     state_dim: int
     """Proprioception dimensions."""
     action_dim: int
+    """Numbers of an action."""
     chunk_length: int
     """Actions predicted at once."""
     num_action_queries: int
+    """Learned tokens behind the instruction, whose states the policy reads."""
     projector: Literal["linear", "mlp"] = "linear"
     """From the encoder's features to the language model's width: one map, or three with GELU between (Table 3)."""
     position_tables: bool = False
@@ -299,7 +313,9 @@ class ModelConfig:
     """`vla_adapter`: read all states one position too early, as the system does whose weights were trained so: its
     first patch is the token before the patches, its last action query is never read."""
     adapters: AdapterConfig = AdapterConfig()
+    """Low-rank changes to weights that stay as they are published."""
     pictures: PictureConfig = AS_SHOWN
+    """What becomes of them before the encoder, when the policy acts."""
     normalization: Literal["exact", "vla_adapter"] = "exact"
     """Between physical units and the model's. `vla_adapter`: ranges are wider by 1e-8, states are clipped at 1, and a
     gripper that opens at -1 is 1 open and 0 closed to the model, whose answer is rounded to either command."""

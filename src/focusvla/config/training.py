@@ -102,6 +102,7 @@ class TrainingConfig:
     augmented_copies: int = 2
     """For a frozen encoder: how many augmented copies of each frame are encoded beside the original."""
     augmentation: Augmentation = Augmentation(shift_pixels=6, brightness=0.05, contrast=0.15, saturation=0.1)
+    """How pictures are varied."""
     log_every: int = 10
     """Steps between lines of metrics."""
     validate_every: int = 200
@@ -194,9 +195,13 @@ class ExperimentConfig:
     """A model and how it is trained: what a preset is."""
 
     model: ModelConfig
+    """What is trained."""
     training: TrainingConfig
+    """How, as far as the weights depend on it."""
     weights: WeightsConfig = WeightsConfig()
+    """Published weights that it starts from."""
     execution: ExecutionConfig = ExecutionConfig()
+    """On what it runs, which changes no weight but by rounding."""
 
     def __post_init__(self):
         trained, acting = self.training.augmentation.crop_area, self.model.pictures.center_crop_area
