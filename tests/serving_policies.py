@@ -145,8 +145,8 @@ def closing_code(connection: ClientConnection) -> int:
     """The code with which the server closes a connection, saying nothing before."""
     with pytest.raises(ConnectionClosed):
         connection.recv(20)
-    assert connection.close_code is not None
-    return connection.close_code
+    assert connection.protocol.close_code is not None
+    return connection.protocol.close_code
 
 
 def bytes_of(frame: str | bytes) -> bytes:

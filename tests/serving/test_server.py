@@ -343,7 +343,7 @@ def count_answers(address: str, request: bytes, asked: threading.Event) -> tuple
                 assert unpack(bytes_of(connection.recv(20)))["actions"].shape == (4, 7)
                 answers += 1
         except ConnectionClosed:
-            return answers, connection.close_code
+            return answers, connection.protocol.close_code
 
 
 def test_requests_that_arrive_with_the_signal_are_answered(policy):
@@ -394,7 +394,7 @@ def test_sigterm_under_load_loses_no_accepted_request_and_ends_with_0(checkpoint
                     assert unpack(bytes_of(connection.recv(20)))["actions"].shape == (4, 7)
                     answers += 1
             except ConnectionClosed:
-                return answers, connection.close_code
+                return answers, connection.protocol.close_code
 
     with ServerProcess(checkpoint) as server, ThreadPoolExecutor(8) as clients:
         asking = [clients.submit(ask_until_closed, server.address) for _ in range(8)]
