@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Optional, Protocol, Union
-
-import numpy as np
+from typing import Any, Optional, Protocol
 
 from focusvla_client.policy import Observation, Policy
 
@@ -18,8 +16,8 @@ class Answer:
     observation: Observation
     asked_at: int
     """Control step of the observation."""
-    result: Union[np.ndarray, Exception]
-    """A chunk, (steps, action), or what the policy raised."""
+    result: Any
+    """A chunk, (steps, action), as the policy gave it, unchecked; or the exception that it raised."""
 
 
 class Inference(Protocol):

@@ -114,15 +114,14 @@ class Spec:
                 f"spec: expected the fields {sorted(expected)}; "
                 f"missing {sorted(expected - set(values) - {'grippers'})}, unknown {sorted(set(values) - expected)}."
             )
-        return cls(
-            **{
-                **values,
-                "cameras": tuple(Camera(**camera) for camera in values["cameras"]),
-                "state": tuple(values["state"]),
-                "action": tuple(values["action"]),
-                "grippers": None if values.get("grippers") is None else tuple(values["grippers"]),
-            }
-        )
+        known: Dict[str, Any] = {
+            **values,
+            "cameras": tuple(Camera(**camera) for camera in values["cameras"]),
+            "state": tuple(values["state"]),
+            "action": tuple(values["action"]),
+            "grippers": None if values.get("grippers") is None else tuple(values["grippers"]),
+        }
+        return cls(**known)
 
     def differences(self, other: "Spec") -> List[str]:
         """One line per differing field, empty when both agree."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Generator, Optional
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -25,7 +25,7 @@ class StopSignals:
         self._previous: Dict[signal.Signals, Any] = {}
 
     @contextmanager
-    def interrupting(self) -> Iterator[None]:
+    def interrupting(self) -> Generator[None, None, None]:
         """While this inner block runs, which does not look at `received`, the first signal interrupts at once too.
 
         Raises:

@@ -8,7 +8,7 @@ elements, so that no message costs more memory than a small multiple of its size
 from __future__ import annotations
 
 import re
-from typing import Any, List
+from typing import Any, Dict, List
 
 import msgpack
 import numpy as np
@@ -67,7 +67,7 @@ class _Containers:
     def __init__(self) -> None:
         self._count = 0
 
-    def map(self, values: dict) -> Any:
+    def map(self, values: Dict[Any, Any]) -> Any:
         self._add()
         if b"__ndarray__" in values:
             return _array(values)
@@ -104,7 +104,7 @@ def _encoded(value: Any) -> Any:
     )
 
 
-def _array(values: dict) -> np.ndarray:
+def _array(values: Dict[Any, Any]) -> np.ndarray:
     data, shape = values.get(b"data"), values.get(b"shape")
     dtype = _dtype(values)
     if not isinstance(data, bytes):
@@ -126,7 +126,7 @@ def _array(values: dict) -> np.ndarray:
         raise WireError("array: shape {} is not one of numpy's ({}).".format(_short(shape), error)) from error
 
 
-def _scalar(values: dict) -> np.generic:
+def _scalar(values: Dict[Any, Any]) -> np.generic:
     dtype, item = _dtype(values), values.get(b"data")
     if dtype.kind == "b":
         fits = type(item) is bool
@@ -141,7 +141,7 @@ def _scalar(values: dict) -> np.generic:
         return dtype.type(item)
 
 
-def _dtype(values: dict) -> np.dtype:
+def _dtype(values: Dict[Any, Any]) -> np.dtype:
     name = values.get(b"dtype")
     if not isinstance(name, str) or not _DTYPE.fullmatch(name):
         raise WireError(
