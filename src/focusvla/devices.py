@@ -4,7 +4,8 @@ import contextlib
 import shutil
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,8 @@ def described(device: torch.device) -> str:
     """The device in one line, such as "cuda:0, NVIDIA H100 80GB HBM3, 79.2 of 85.0 GB free"."""
     if device.type != "cuda":
         return str(device)
-    index = torch.cuda.current_device() if device.index is None else device.index
+    given = cast(int | None, device.index)  # torch's types say that there always is one
+    index = torch.cuda.current_device() if given is None else given
     free, total = torch.cuda.mem_get_info(index)
     return f"cuda:{index}, {torch.cuda.get_device_name(index)}, {free / GB:.1f} of {total / GB:.1f} GB free"
 
@@ -102,7 +104,7 @@ def taken_by_others(device: torch.device) -> str:
 
 
 @contextlib.contextmanager
-def explained_device_errors(device: torch.device, remedy: str) -> Iterator[None]:
+def explained_device_errors(device: torch.device, remedy: str) -> Generator[None]:
     """Turn memory that ran out and a GPU that another process keeps to itself into errors for people; `remedy` says what
     to do against the first.
 

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def partial_path(final: Path) -> Path:
 
 
 @contextmanager
-def publish_folder(final: Path) -> Iterator[Path]:
+def publish_folder(final: Path) -> Generator[Path]:
     """Yield an empty folder to fill, which becomes `final` when the block ends, and goes if the block fails.
 
     A process that is killed inside the block leaves `.NAME.partial` behind, which the next attempt replaces.
@@ -56,7 +56,7 @@ def publish_folder(final: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def publish_file(final: Path) -> Iterator[Path]:
+def publish_file(final: Path) -> Generator[Path]:
     """Yield a path to write, whose file takes the place of `final` when the block ends, and goes if the block fails.
 
     The folder is made if there is none. Whenever the process is killed, `final` is what it was or the whole new file.
@@ -100,7 +100,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 @contextmanager
-def locked(path: Path, *, waiting: bool = True) -> Iterator[None]:
+def locked(path: Path, *, waiting: bool = True) -> Generator[None]:
     """Hold the lock file `path`, which the system lets go of when the process ends, however it ends.
 
     Raises:
@@ -121,7 +121,7 @@ def locked(path: Path, *, waiting: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def usual_mode(path: Path) -> Iterator[None]:
+def usual_mode(path: Path) -> Generator[None]:
     """What the block writes as `path` can be read by whom the umask lets, as any file that a process creates.
 
     safetensors makes its files readable to their owner alone.
@@ -133,7 +133,7 @@ def usual_mode(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def explained_storage_errors(path: Path) -> Iterator[None]:
+def explained_storage_errors(path: Path) -> Generator[None]:
     """Turn a full disk or a forbidden folder into an error that names `path`.
 
     Raises:

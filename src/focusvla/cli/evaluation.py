@@ -51,12 +51,13 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
     """Evaluate with a progress bar."""
     from focusvla.evaluation.evaluate import evaluate as run
     from focusvla.evaluation.policies import source_of
+    from focusvla.evaluation.results import EpisodeResult
 
     succeeded = [0, 0]
 
     with bar(label) as shown:
 
-        def on_progress(done: int, total: int, result, remark: str) -> None:
+        def on_progress(done: int, total: int, result: EpisodeResult | None, remark: str) -> None:
             if result is not None:
                 succeeded[0] += result.success
                 succeeded[1] += 1

@@ -187,7 +187,7 @@ def _as_text(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items() if value}
 
 
-def _frames(source: FocusSource, policy, regions: bool) -> tuple[int, Iterator]:
+def _frames(source: FocusSource, policy: Any, regions: bool) -> tuple[int, Iterator[Any]]:
     """How many episodes are looked at, and their frames."""
     import numpy as np
 

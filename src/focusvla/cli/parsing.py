@@ -8,7 +8,7 @@ import functools
 import inspect
 import io
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import is_dataclass, replace
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -41,7 +41,7 @@ def parse(name: str, command: Callable[..., None], values: Sequence[str]) -> Cal
 
 
 @contextlib.contextmanager
-def said_by_tyro() -> Iterator[Callable[[], str]]:
+def said_by_tyro() -> Generator[Callable[[], str]]:
     """Hold back what the block prints, without colors, until it is asked for."""
     buffer = io.TextIOWrapper(io.BytesIO(), "utf-8")
 

@@ -1,7 +1,7 @@
 """Progress bars that look the same in every command, and plain lines where there is no terminal."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -70,7 +70,7 @@ class Bar:
 
 
 @contextmanager
-def bar(label: str, is_quiet: bool = False) -> Iterator[Bar]:
+def bar(label: str, is_quiet: bool = False) -> Generator[Bar]:
     """A progress bar on standard error while the block runs; quiet, it shows nothing."""
     with Bar(label, console(stderr=True, quiet=is_quiet)) as shown:
         yield shown

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,7 @@ def quickstart(
 
 
 @contextmanager
-def _background(log: Path, *commands: list[Any]) -> Iterator[None]:
+def _background(log: Path, *commands: list[Any]) -> Generator[None]:
     """Run `focusvla` commands, one after the other, in a process of their own beside the block and to their end.
 
     Raises:
@@ -170,7 +170,7 @@ def _background(log: Path, *commands: list[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _timed(output: Path, stage: str) -> Iterator[None]:
+def _timed(output: Path, stage: str) -> Generator[None]:
     """Add the block's duration to what earlier, interrupted runs spent on the stage."""
     from focusvla.storage import replace_json
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -102,7 +102,7 @@ def merge(folders: tyro.conf.Positional[tuple[Path, ...]], output: Path, as_json
         say(f"{found} episodes in {output}{missing}")
 
 
-def _read(folders: Iterable[Path]) -> tuple[list[list], dict[str, list[str]]]:
+def _read(folders: Iterable[Path]) -> tuple[list[list[Any]], dict[str, list[str]]]:
     """The episodes in each folder, and an entry of a JSON document with a sentence for each folder that lacks some; none
     if all are complete."""
     from focusvla.evaluation.results import read_results, unfinished
@@ -118,19 +118,19 @@ def _say_unfinished(missing: Mapping[str, list[str]]) -> None:
         console(stderr=True).print(f"unfinished: {sentence}", soft_wrap=True)
 
 
-def _read_named(results: Sequence[str]) -> tuple[dict[str, list], dict[str, list[str]]]:
+def _read_named(results: Sequence[str]) -> tuple[dict[str, list[Any]], dict[str, list[str]]]:
     """As `_read`, the episodes of each name put together."""
     from focusvla.evaluation.results import join_results
 
     named = [named_folder(given, "results") for given in results]
     read, missing = _read(folder for _, folder in named)
-    found: dict[str, list] = {}
+    found: dict[str, list[list[Any]]] = {}
     for (name, _), episodes in zip(named, read, strict=True):
         found.setdefault(name, []).append(episodes)
     return {name: join_results(parts) for name, parts in found.items()}, missing
 
 
-def _of_robotwin(results: Sequence[str], trials: int, paper_rows: bool) -> list:
+def _of_robotwin(results: Sequence[str], trials: int, paper_rows: bool) -> list[Any]:
     from focusvla.errors import DataError
     from focusvla.evaluation.robotwin import POLICY, read_results, table_of_robotwin
 

@@ -5,6 +5,7 @@ episodes, and they are computed in 64 bits.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
@@ -13,7 +14,7 @@ from focusvla.data.quantile_sketch import QuantileSketch
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 
-FeatureStatistics = dict[str, list]
+FeatureStatistics = dict[str, list[Any]]
 """min, max, mean, std, count and the quantiles, as nested lists ready for JSON and parquet."""
 
 
@@ -99,7 +100,7 @@ def image_statistics(histogram: Int64[np.ndarray, "3 256"], num_images: int) -> 
     }
 
 
-def flat_columns(statistics: Mapping[str, FeatureStatistics]) -> dict[str, list]:
+def flat_columns(statistics: Mapping[str, FeatureStatistics]) -> dict[str, list[Any]]:
     """`{"action": {"min": ...}}` as `{"stats/action/min": ...}`, the columns of LeRobot's episode table."""
     return {
         f"stats/{feature}/{name}": value

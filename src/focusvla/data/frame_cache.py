@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from itertools import islice
@@ -326,7 +326,7 @@ def _decode_episode(
 
 
 @contextmanager
-def _one_torch_thread() -> Iterator[None]:
+def _one_torch_thread() -> Generator[None]:
     """Episodes are decoded side by side; threads of torch within each would only wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -207,7 +207,7 @@ class StatisticsByPart:
         return {name: statistics.to_dict() for name, statistics in self.parts.items()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "StatisticsByPart":
+    def from_dict(cls, values: Any) -> "StatisticsByPart":
         """Read what `to_dict` wrote, or `Statistics.to_dict`.
 
         Raises:

@@ -6,16 +6,18 @@ seeking leads to some key frame near the one that was asked for.
 
 import functools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import av.error
 import numpy as np
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import Int64
@@ -274,12 +276,13 @@ def decode_video(
 
 
 @contextmanager
-def _opened(path: Path, camera: Camera | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _opened(path: Path, camera: Camera | None = None) -> Generator[tuple[InputContainer, VideoStream]]:
     """A file and its stream, which is decoded strictly where a camera is given, and no larger than that needs."""
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            context = stream.codec_context
+            # None where FFmpeg knows no decoder, of which PyAV's types say nothing.
+            context = cast(VideoCodecContext | None, stream.codec_context)
             if context is None:
                 raise _damaged(path, "a stream of an unknown codec")
             if camera is not None:

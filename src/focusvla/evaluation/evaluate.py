@@ -13,7 +13,7 @@ needs the checkpoint's files, and nothing but this process the folder.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -378,7 +378,7 @@ def _complete(described: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _locked(output: Path) -> Iterator[None]:
+def _locked(output: Path) -> Generator[None]:
     """Hold the folder, which is made if there is none.
 
     Raises:

@@ -31,7 +31,7 @@ ACTION_QUERIES_SILENCED = "action_queries_silenced"
 
 FORMAT = 2
 """Of a line, as it says; one that does not is of the first format, which did not."""
-_ADDED = {"condition": "", "protocol_revision": 1}
+_ADDED: Mapping[str, Any] = {"condition": "", "protocol_revision": 1}
 """Fields that the first format has not had from its beginning, with what was true of lines without them."""
 _log = logging.getLogger(__name__)
 

@@ -71,13 +71,15 @@ def export_policy(
         _save(policy, description, partial)
         shutil.copyfile(run.__file__, partial / "run.py")
         _write(partial, description)
+        num_observations = sum(len(question.observations) for question in questions)
+        difference = require_equal_answers(partial, questions, policy)
         check = {
-            "observations": sum(len(question.observations) for question in questions),
-            "greatest_difference": require_equal_answers(partial, questions, policy),
+            "observations": num_observations,
+            "greatest_difference": difference,
             "tolerance": TOLERANCE,
         }
         _write(partial, {**description, "check": check, "checkpoint": folder.name, "versions": versions()})
-    return Export(output / _FILES[format], check["greatest_difference"], check["observations"])
+    return Export(output / _FILES[format], difference, num_observations)
 
 
 def _save(policy: FocusVLAPolicy, description: dict[str, Any], folder: Path) -> None:

@@ -19,6 +19,9 @@ from focusvla.types import ModelInputs
 
 BATCH, TOKENS = "batch", "tokens"
 """Names of the dimensions whose size is left open."""
+_Open = dict[int, str | Dim]
+OpenDimensions = tuple[dict[str, _Open] | _Open, ...]
+"""For each input, or each of its tensors by name, what the dimensions are called whose size is left open."""
 
 
 class NormalizationConstants(nn.Module):
@@ -93,7 +96,7 @@ def smallest_num_tokens(policy: FocusVLAPolicy) -> int:
     return policy.model.config.num_tokens_before_vision + 2
 
 
-def open_dimensions(policy: FocusVLAPolicy, batch: str | Dim, tokens: str | Dim) -> tuple[dict, ...]:
+def open_dimensions(policy: FocusVLAPolicy, batch: str | Dim, tokens: str | Dim) -> OpenDimensions:
     """For each of the graph's inputs, the dimensions whose size is left open, called `batch` and `tokens`."""
     return (
         {camera: {0: batch} for camera in policy.cameras},

@@ -5,13 +5,14 @@ import importlib.util
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import torch
 from torch.export import ExportedProgram
 
 from focusvla.errors import ExportError, MissingDependencyError
+from focusvla.export.graph import OpenDimensions
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -32,7 +33,7 @@ def save_onnx(
     *,
     input_names: list[str],
     output_names: list[str],
-    open_dimensions: tuple,
+    open_dimensions: OpenDimensions,
 ) -> None:
     """Write `program` to `file`; weights beyond 2 GB go to a file beside it.
 
@@ -59,7 +60,7 @@ def save_onnx(
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def _quietly() -> Generator[None]:
     """The exporter warns of deprecated parts of torch, of packages it could use, and of what it does not optimize."""
     logging.disable(logging.WARNING)
     try:

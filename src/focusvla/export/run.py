@@ -32,7 +32,7 @@ class ExportedPolicy:
         load = {"torch": _load_torch, "onnx": _load_onnx}[self.description["format"]]
         self._answer = load(folder / self.description["file"])
 
-    def infer(self, images, state, instructions):
+    def infer(self, images: dict[str, np.ndarray], state: np.ndarray, instructions: list[str]) -> np.ndarray:
         """The next actions, (batch, steps, action) float32.
 
         `images` holds, for each camera by name, (batch, height, width, 3) uint8 RGB; `state` is (batch, state) in
@@ -45,7 +45,7 @@ class ExportedPolicy:
             }
         return self._answer(images, token_ids, token_mask, np.asarray(state, np.float32))
 
-    def tokenize(self, instructions):
+    def tokenize(self, instructions: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids, padded on the right, and a mask that is False on padding."""
         rows = [self._encode(text) for text in instructions]
         length = max(self.description["smallest_num_tokens"], *(len(row) for row in rows))
@@ -53,7 +53,7 @@ class ExportedPolicy:
         padding = self.description["tokenizer"]["padding_id"]
         return np.array([row + [padding] * (length - len(row)) for row in rows], np.int64), mask
 
-    def _encode(self, text):
+    def _encode(self, text: str) -> list[int]:
         if self._words is None:
             prompt = self.description["tokenizer"]["prompt"].format(instruction=text.strip().lower())
             return self._tokenizer.encode(prompt, add_special_tokens=False).ids
@@ -61,7 +61,7 @@ class ExportedPolicy:
         return [self._words.get(word, self.description["tokenizer"]["unknown_id"]) for word in words if word]
 
 
-def _compress(image, jpeg):
+def _compress(image: np.ndarray, jpeg: dict[str, int]) -> np.ndarray:
     from PIL import Image
 
     file = io.BytesIO()
@@ -69,28 +69,28 @@ def _compress(image, jpeg):
     return np.array(Image.open(file))
 
 
-def _load_torch(file):
+def _load_torch(file: Path):
     import torch
 
     graph = torch.export.load(file).module()
 
-    def answer(images, *others):
+    def answer(images: dict[str, np.ndarray], *others: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            images = {name: torch.from_numpy(image) for name, image in images.items()}
-            return graph(images, *map(torch.from_numpy, others)).numpy()
+            pictures = {name: torch.from_numpy(image) for name, image in images.items()}
+            return graph(pictures, *map(torch.from_numpy, others)).numpy()
 
     return answer
 
 
-def _load_onnx(file):
+def _load_onnx(file: Path):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
 
-    def answer(images, *others):
+    def answer(images: dict[str, np.ndarray], *others: np.ndarray) -> np.ndarray:
         named = {f"images.{name}": image for name, image in images.items()}
         named.update(zip(("token_ids", "token_mask", "state"), others, strict=True))
-        return session.run(["actions"], named)[0]
+        return np.asarray(session.run(["actions"], named)[0])
 
     return answer
 

@@ -22,6 +22,6 @@ def compiled_for_each_shape(function: Callable[..., Any]) -> Callable[..., Any]:
         nn.Parameter(torch.zeros(1)),
     ):  # einops keeps a table of types, whose length is checked
         rearrange(known, "one -> one")
-    dynamo = torch._dynamo.config
+    dynamo = torch._dynamo.config  # pyright: ignore[reportPrivateUsage]  # the limit has no public name
     dynamo.cache_size_limit = max(dynamo.cache_size_limit, MAX_COMPILED_SHAPES)
     return torch.compile(function, dynamic=False)

@@ -10,7 +10,7 @@ Legend: B batch, H heads, T action steps, S streams, P patches, D width, O outpu
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -57,7 +57,7 @@ class LayerRecord:
 
 
 @contextmanager
-def recorded_layers(model: FocusVLA) -> Iterator[list[LayerRecord]]:
+def recorded_layers(model: FocusVLA) -> Generator[list[LayerRecord]]:
     """While the block runs, each forward pass of `model` appends a record per policy layer, the first layer's first.
 
     Raises:
@@ -77,7 +77,7 @@ def recorded_layers(model: FocusVLA) -> Iterator[list[LayerRecord]]:
 
 
 @contextmanager
-def without_stream(model: FocusVLA, stream: Stream) -> Iterator[None]:
+def without_stream(model: FocusVLA, stream: Stream) -> Generator[None]:
     """While the block runs, `stream` adds nothing to the latent, as if its values were zero.
 
     Without `vision` the policy does not look; the language model still does, and what the action queries bring of the

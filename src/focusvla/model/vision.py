@@ -69,9 +69,9 @@ class PointwiseConvolution(nn.Conv2d):
         super().__init__(channels_in, channels_out, 1)
 
     def forward(
-        self, x: Float[Tensor, "images channels height width"]
+        self, input: Float[Tensor, "images channels height width"]
     ) -> Float[Tensor, "images channels_out height width"]:
-        product = F.linear(rearrange(x, "B C h w -> B h w C"), self.weight.flatten(1), self.bias)
+        product = F.linear(rearrange(input, "B C h w -> B h w C"), self.weight.flatten(1), self.bias)
         return rearrange(product, "B h w C -> B C h w")
 
 

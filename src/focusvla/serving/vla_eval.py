@@ -34,7 +34,7 @@ CAMERAS: dict[str, str] = dict(zip(LIBERO_CAMERAS, ("agentview", "wrist"), stric
 """Our camera names to the harness's."""
 
 
-class VLAEvalServer(PredictModelServer):
+class VLAEvalServer(PredictModelServer):  # pyright: ignore[reportUntypedBaseClass]  # as its import says
     """Answers the harness's LIBERO benchmark with a policy."""
 
     def __init__(

@@ -8,7 +8,7 @@ The simulator comes from the package `gym-aloha` (extra `aloha`).
 import contextlib
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ _INSTRUCTIONS = {
 
 
 @contextlib.contextmanager
-def _without_logging() -> Iterator[None]:
+def _without_logging() -> Generator[None]:
     """The simulator logs a warning when it diverges, which is noticed and dealt with here."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -88,9 +88,10 @@ class AlohaEnvironment:
         self._simulator = simulator
         self._box_pose: list[Any] = sim.BOX_POSE
         self._diverges = PhysicsError
-        control = simulator.AlohaEnv(task.name)._env
+        # gym-aloha has no public way to dm_control's environment.
+        control = simulator.AlohaEnv(task.name)._env  # pyright: ignore[reportPrivateUsage]
         self._physics, self._control_task = control.physics, control.task
-        self._num_substeps = control._n_sub_steps
+        self._num_substeps = control._n_sub_steps  # pyright: ignore[reportPrivateUsage]
         self.model: Any = self._physics.model.ptr
         """`mujoco.MjModel` of the running simulation."""
         self.data: Any = self._physics.data.ptr

@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import cache
 from typing import Any
 
@@ -56,7 +56,7 @@ are trained on those, and the files of the other suites differ from them in sing
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def _quietly() -> Generator[None]:
     """The simulator's packages print, log and warn about their own affairs; users need none of it."""
     logging.disable(logging.WARNING)
     try:

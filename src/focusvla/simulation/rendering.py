@@ -117,7 +117,7 @@ class Renderer:
 
     def __init__(
         self,
-        model,
+        model: Any,
         height: int,
         width: int,
         skip_unseen: bool = False,
@@ -165,7 +165,7 @@ class Renderer:
         """Whether its context is gone, because it or its successor was told so."""
         return self._closed
 
-    def draw(self, data, camera: str) -> UInt8[np.ndarray, "height width 3"]:
+    def draw(self, data: Any, camera: str) -> UInt8[np.ndarray, "height width 3"]:
         """The view of `camera` in `data` (`mujoco.MjData`), first row at the bottom as OpenGL and LIBERO give
         it.
 
@@ -178,7 +178,7 @@ class Renderer:
             raise RenderingError(f"camera {camera!r} draws a single color. Run `focusvla doctor`.")
         return image
 
-    def draw_segmentation(self, data, camera: str) -> Int32[np.ndarray, "height width"]:
+    def draw_segmentation(self, data: Any, camera: str) -> Int32[np.ndarray, "height width"]:
         """Which geometry each pixel of `draw` shows, -1 where it shows none; sites, which are markers, are left out.
 
         The color that MuJoCo then draws an object with is its number in the scene plus one, lowest byte first.
@@ -198,7 +198,7 @@ class Renderer:
                 geometries[drawn.segid + 1] = drawn.objid
         return geometries[colors.astype(np.int32) @ np.array([1, 1 << 8, 1 << 16], np.int32)]
 
-    def _aim(self, data, camera: str) -> None:
+    def _aim(self, data: Any, camera: str) -> None:
         """Put into the scene what `camera` is to see."""
         mujoco = self._mujoco
         self._context.make_current()  # another library in this process may draw too
@@ -244,7 +244,9 @@ def _close_at_exit() -> None:
     atexit.register(_close_open_renderer)
 
 
-def boxes_in_view(model, data, camera: int, geoms: Int[np.ndarray, " geoms"]) -> Bool[np.ndarray, " geoms"]:
+def boxes_in_view(
+    model: Any, data: Any, camera: int, geoms: Int[np.ndarray, " geoms"]
+) -> Bool[np.ndarray, " geoms"]:
     """Which geometries' bounding boxes reach into the view of a fixed camera (a square picture, 2 % margin).
 
     A box is out of view if all its corners lie beyond one of the pyramid's four sides, or behind the camera.

@@ -5,7 +5,7 @@ and learning rate are functions of the seed and the step, so there is no state o
 processes trained them, so a run goes on with any number.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -137,7 +137,7 @@ def fill_training(
 
 
 @contextmanager
-def _told_the_way_on(folder: Path) -> Iterator[None]:
+def _told_the_way_on(folder: Path) -> Generator[None]:
     try:
         yield
     except CheckpointError as error:

@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
@@ -151,7 +151,7 @@ class Engine:
         )
 
     @contextmanager
-    def gradients_of(self, module: nn.Module, is_last_pass: bool) -> Iterator[None]:
+    def gradients_of(self, module: nn.Module, is_last_pass: bool) -> Generator[None]:
         """Keep the gradients of a pass here, and reduce all passes' after the last one; those of divided weights after
         each, since whole ones may have no room.
 
@@ -219,7 +219,8 @@ def _forget_another_kind(device: torch.device) -> None:
         return
     known = PartialState()
     if known.num_processes == 1 and known.device is not None and known.device.type != device.type:
-        AcceleratorState._reset_state(reset_partial_state=True)
+        # Nothing public forgets it.
+        AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]
 
 
 def local(tensor: Tensor) -> Tensor:

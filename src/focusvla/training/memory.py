@@ -8,7 +8,7 @@ computed as CUDA's autocast does, layer norm and softmax in float32. What cannot
 import functools
 import math
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -241,7 +241,7 @@ def _loss(model: FocusVLA, batch: ModelInputs, in_bfloat16: bool) -> Tensor:
 
 
 @contextmanager
-def _promoted(in_bfloat16: bool) -> Iterator[None]:
+def _promoted(in_bfloat16: bool) -> Generator[None]:
     with PromotedAsOnCUDA() if in_bfloat16 else nullcontext():
         yield
 
@@ -278,7 +278,8 @@ class _Allocated(TorchDispatchMode):
 
 
 def _key(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    # A storage that is not allocated has no other address.
+    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -25,7 +25,7 @@ class StopSignals:
         return self
 
     @contextmanager
-    def suspended(self) -> Iterator[None]:
+    def suspended(self) -> Generator[None]:
         """Signals act as ever in the block: for what takes long and loses nothing when it is interrupted."""
         self._restore()
         yield

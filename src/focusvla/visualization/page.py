@@ -68,6 +68,10 @@ def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("focusvla", "visualization"),
@@ -76,7 +80,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    environment.filters["percent"] = _percent
     environment.filters["short"] = lambda value: f"{value:.3g}"
     environment.filters["pretty"] = lambda values: json.dumps(values, indent=2, ensure_ascii=False)
     environment.filters["image_uri"] = image_uri

@@ -91,6 +91,7 @@ def _log_episode(rerun: Any, recording: Any, record: EpisodeRecord) -> None:
         recording.set_time("time", duration=step / spec.control_rate_hz)
 
     cameras = [camera.name for camera in spec.cameras]
+    size = 0, 0
     for index, frame in enumerate(_decode(record.drawn.video)):
         at(index * steps_per_frame(spec.control_rate_hz))
         for camera, picture in zip(cameras, np.split(frame, len(cameras), axis=1), strict=True):

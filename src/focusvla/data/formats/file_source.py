@@ -3,7 +3,7 @@ memory; their frames are decoded when asked for."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ class Damage:
         """A sentence per episode, or per file of episodes, that was left out."""
 
     @contextmanager
-    def contained(self) -> Iterator[None]:
+    def contained(self) -> Generator[None]:
         """Note a `DataError` of the block and go on after it, or let it through."""
         try:
             yield

@@ -1,7 +1,7 @@
 """HDF5 files, opened and read so that damage is told of by name. The only module that imports h5py."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from focusvla.errors import DataError, FocusVLAError, MissingDependencyError
 
 
 @contextmanager
-def open_hdf5(path: Path) -> Iterator[Any]:
+def open_hdf5(path: Path) -> Generator[Any]:
     """An HDF5 file for reading, closed when the block ends.
 
     Raises:

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 from focusvla.errors import DataError
 
 
-def read_table(path: Path, columns: list[str] | None = None, optional: Sequence[str] = ()) -> pa.Table:
+def read_table(  # pyright: ignore[reportUnknownParameterType]  # pyarrow has no types
+    path: Path, columns: list[str] | None = None, optional: Sequence[str] = ()
+) -> pa.Table:
     """All columns but the statistics of episodes, or those that are named, with `optional` ones where they are there.
 
     Raises:
@@ -35,7 +37,10 @@ def read_table(path: Path, columns: list[str] | None = None, optional: Sequence[
 
 
 def table_of_floats(
-    column: pa.ChunkedArray, path: Path, key: str, dtype: type[np.floating] = np.float32
+    column: pa.ChunkedArray,  # pyright: ignore[reportUnknownParameterType]  # pyarrow has no types
+    path: Path,
+    key: str,
+    dtype: type[np.floating] = np.float32,
 ) -> np.ndarray:
     """A (rows, width) table of `dtype` from a column of numbers or of lists, all of one length.
 

@@ -209,7 +209,7 @@ def _episode_columns(
     }
 
 
-def _arrow_column(values: np.ndarray) -> pa.Array:
+def _arrow_column(values: np.ndarray) -> pa.Array:  # pyright: ignore[reportUnknownParameterType]  # pyarrow has no types
     if values.ndim == 1 or values.shape[1] == 1:  # the format stores width 1 without a list
         return pa.array(values.reshape(-1))
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
@@ -227,17 +227,13 @@ def _image_statistics(shards: Sequence[Shard], spec: Spec) -> dict[str, FeatureS
 
 def _write_tasks(path: Path, tasks: Mapping[str, int]) -> None:
     """A table whose row names are the tasks; the pandas note is what makes lerobot read them as such."""
-    note = {
-        "index_columns": ["task"],
-        "column_indexes": [],
-        "columns": [
-            {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64"},
-            {"name": "task", "field_name": "task", "pandas_type": "unicode", "numpy_type": "object"},
-        ],
-        "pandas_version": "2.0.0",
-    }
-    for column in note["columns"]:
+    columns: list[dict[str, str | None]] = [
+        {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64"},
+        {"name": "task", "field_name": "task", "pandas_type": "unicode", "numpy_type": "object"},
+    ]
+    for column in columns:
         column["metadata"] = None
+    note = {"index_columns": ["task"], "column_indexes": [], "columns": columns, "pandas_version": "2.0.0"}
     table = pa.table({"task_index": pa.array(list(tasks.values()), pa.int64()), "task": list(tasks)})
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(note)}), path)

@@ -4,6 +4,7 @@ import json
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -87,7 +88,7 @@ def _what_it_is(path: Path) -> str:
     return "a Git LFS pointer to it, as a clone without `git lfs pull` leaves" if is_pointer else ""
 
 
-def read_pickled_tensors(path: Path, *, mapped: bool = False) -> dict:
+def read_pickled_tensors(path: Path, *, mapped: bool = False) -> Any:
     """What a `.pt` file holds, if it is tensors, containers and numbers; code in it is never run. If `mapped`, tensors
     stay in the file until they are looked at.
 
