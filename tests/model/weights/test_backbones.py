@@ -169,6 +169,12 @@ def test_a_prismatic_checkpoint_that_does_not_fit_is_refused_whole(model, tmp_pa
     torch.save({"state": {}}, tmp_path / "step.pt")
     with pytest.raises(CheckpointError, match=r"expected .*'projector', 'llm_backbone'"):
         load_prismatic(model, tmp_path / "step.pt")
+    torch.save({"model": {0: {}, "projector": {}}}, tmp_path / "step.pt")
+    with pytest.raises(CheckpointError, match=r"got \['0', 'projector'\]"):
+        load_prismatic(model, tmp_path / "step.pt")
+    torch.save({"model": {**prismatic(True)["model"], "projector": [torch.ones(2)]}}, tmp_path / "step.pt")
+    with pytest.raises(CheckpointError, match=r"step\.pt, projector: expected tensors by name, got list"):
+        load_prismatic(model, tmp_path / "step.pt")
     (tmp_path / "step.pt").write_bytes(b"PK")
     with pytest.raises(CheckpointError, match="expected a file of tensors alone"):
         load_prismatic(model, tmp_path / "step.pt")

@@ -197,3 +197,10 @@ def test_a_head_under_state_dict_is_taken_out_and_what_is_no_tensor_is_named():
     )
     with pytest.raises(CheckpointError, match=r"expected tensors by name, got dict under 'model'"):
         without_prefixes({"model": weights, "optimizer": {}})
+
+
+@pytest.mark.parametrize("held", [torch.ones(2), [torch.ones(2)], {0: torch.ones(2)}, {"state_dict": 3}])
+def test_a_head_that_is_no_state_dict_is_refused(run, held):
+    torch.save(held, run / "action_head--checkpoint.pt")
+    with pytest.raises(CheckpointError, match="expected tensors by name, got"):
+        load(run)

@@ -23,6 +23,7 @@ from focusvla.model.weights.files import (
     read_pickled_tensors,
     read_safetensors,
     renamed,
+    tensors_by_name,
 )
 
 _TIMM_BLOCK = re.compile(r"blocks\.(\d+)\..+")
@@ -85,11 +86,16 @@ def load_prismatic(model: FocusVLA, checkpoint: Path) -> set[str]:
     groups = held.get("model") if isinstance(held, dict) else None
     known = {"projector", "llm_backbone", "vision_backbone"}
     if not isinstance(groups, dict) or not {"projector", "llm_backbone"} <= set(groups) <= known:
-        got = sorted(groups) if isinstance(groups, dict) else type(groups).__name__
+        got = sorted(map(str, groups)) if isinstance(groups, dict) else type(groups).__name__
         raise CheckpointError(
             f"{checkpoint}: expected {{'model': {{'projector', 'llm_backbone'[, 'vision_backbone']}}}}, got {got}. "
             "Give the file checkpoints/step-*.pt of a Prismatic run."
         )
+    groups = {
+        name: tensors_by_name(group, f"{checkpoint}, {name}")
+        for name, group in groups.items()
+        if name != "vision_backbone" or group is not None
+    }
     positions = {"projector.0": "fc1", "projector.2": "fc2", "projector.4": "fc3"}
     parts = {
         "projector": renamed(groups["projector"], lambda name: _with_stem(name, positions)),

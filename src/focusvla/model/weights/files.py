@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -166,6 +167,26 @@ def load_parts(model: nn.Module, parts: Mapping[str, StateDict], source: object)
 def without_adapter(name: str) -> str:
     """A parameter's name in the model that has no adapters yet."""
     return name.replace(".base_layer.", ".")
+
+
+def tensors_by_name(values: object, source: object) -> StateDict:
+    """`values` of a file as a state dict; arrays become tensors.
+
+    Raises:
+        CheckpointError: they are none, or something in them is no tensor or has no name.
+    """
+    others = [type(values).__name__]
+    if isinstance(values, Mapping):
+        others = [
+            f"{type(value).__name__} under {name!r}"
+            for name, value in values.items()
+            if not (isinstance(name, str) and isinstance(value, Tensor | np.ndarray))
+        ]
+        if not others:
+            return {name: torch.as_tensor(value) for name, value in values.items()}
+    raise CheckpointError(
+        f"{source}: expected tensors by name, got {others[0]}. Give the dictionary of the weights alone."
+    )
 
 
 def renamed(tensors: StateDict, rename: Callable[[str], str | None]) -> StateDict:

@@ -3,9 +3,8 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from focusvla.config import PolicyHeadConfig
 from focusvla.errors import CheckpointError, require_known
 from focusvla.model.blocks import MixedBlock
 from focusvla.model.policy_head import ConstantLatent
-from focusvla.model.weights.files import StateDict, renamed, require_matching
+from focusvla.model.weights.files import StateDict, renamed, require_matching, tensors_by_name
 
 NUM_HEADS = 8
 """Of every released head; shapes do not tell it."""
@@ -98,25 +97,17 @@ def load_vla_adapter_head(
     return head
 
 
-def without_prefixes(state_dict: Mapping[str, Any]) -> StateDict:
+def without_prefixes(state_dict: object) -> StateDict:
     """A state dict without the prefixes `module.` and `model.`, which training on several devices and the wrapper of the
     head have left; one that lies under `state_dict` is taken out.
 
     Raises:
-        CheckpointError: something in it is no tensor.
+        CheckpointError: it is no state dict.
     """
-    if set(state_dict) == {"state_dict"} and isinstance(state_dict["state_dict"], Mapping):
+    if isinstance(state_dict, Mapping) and set(state_dict) == {"state_dict"}:
         state_dict = state_dict["state_dict"]
-    for name, values in state_dict.items():
-        if not isinstance(values, torch.Tensor | np.ndarray):
-            raise CheckpointError(
-                f"state_dict: expected tensors by name, got {type(values).__name__} under {name!r}. Give the dictionary "
-                "of the weights alone."
-            )
-    return {
-        name.removeprefix("module.").removeprefix("model."): torch.as_tensor(values)
-        for name, values in state_dict.items()
-    }
+    tensors = tensors_by_name(state_dict, "state_dict")
+    return renamed(tensors, lambda name: name.removeprefix("module.").removeprefix("model."))
 
 
 @dataclass(frozen=True)
