@@ -140,6 +140,13 @@ def test_widened_starts_move_what_the_task_names_alone_within_their_reach_and_re
         assert np.ptp(np.stack(places)[:, :2], axis=0).max() > 0.02, name
 
 
+def test_a_start_without_displacement_names_the_objects_that_stand_nowhere(environment, monkeypatch):
+    monkeypatch.setattr("focusvla.simulation.libero._PLACEMENTS", 1)
+    monkeypatch.setattr("focusvla.simulation.libero._FALL_METERS", -np.inf)
+    with pytest.raises(ConfigurationError, match=r"no places where .*basket_1.* stand\."):
+        environment.reset(Start(init_state=None, settle_steps=0))
+
+
 def test_replayed_images_are_those_that_were_observed(environment):
     environment.reset(Start(init_state=0))
     environment.apply(np.array([0.5, 0, -0.5, 0, 0, 0, -1.0]))

@@ -178,8 +178,8 @@ class LiberoEnvironment:
                 f"init_state={start.init_state}: expected 0..{len(self._init_states) - 1} for {self.task.name!r}."
             )
         rng, seed = np.random.default_rng(start.seed), start.seed
+        moved = self.scene.named_objects if start.displacement_meters > 0 else []
         for attempt in range(_PLACEMENTS):
-            moved = self.scene.named_objects if start.displacement_meters > 0 else []
             heights = self._settled_heights(start, seed) if moved else {}
             self._reset_physics(start, seed)
             reach = start.displacement_meters * 0.9**attempt
@@ -200,8 +200,9 @@ class LiberoEnvironment:
                 return
             if fell:  # the benchmark's samplers now and then place an object beside the table
                 seed = int(rng.integers(2**31))
+        names = ", ".join(moved or self.scene.object_names)
         raise ConfigurationError(
-            f"displacement_meters={start.displacement_meters}: found no places where {', '.join(moved)} stand."
+            f"displacement_meters={start.displacement_meters}: found no places where {names} stand."
         )
 
     def reset_to(self, state: Float[np.ndarray, " numbers"], settle_steps: int) -> None:
