@@ -35,7 +35,7 @@ check: $(VENV)/dev.installed
 	$(BIN)/vermin --quiet --eval-annotations --backport typing --target=3.8- --violations packages/focusvla-client/src
 	$(BIN)/vermin --quiet --eval-annotations --backport typing --target=3.9- --violations integrations/realman
 	$(BIN)/vermin --quiet --eval-annotations --backport typing --target=3.10- --violations integrations/robotwin
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --threads --pythonpath $(BIN)/python
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir $(VENV)/site
 
 docs: $(VENV)/dev.installed
