@@ -113,8 +113,17 @@ def test_statistics_of_a_single_data_set_are_written_as_they_always_were():
     assert StatisticsByPart.from_dict(_statistics().to_dict()).choose() == _statistics()
 
 
-@pytest.mark.parametrize("values", [{}, {"object": {"action": {}}}, {"action": {"q01": [0], "q99": [1]}}])
-def test_statistics_by_part_without_an_entry_are_refused(values: dict):
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        [1],
+        {"object": {"action": {}}},
+        {"action": {"q01": [0], "q99": [1]}},
+        {name: {"q01": [0], "q99": ["wide"]} for name in ("action", "state")},
+    ],
+)
+def test_what_is_no_statistics_by_part_is_refused(values: object):
     with pytest.raises(DataError, match="expected q01 and q99 of action and state"):
         StatisticsByPart.from_dict(values)
 

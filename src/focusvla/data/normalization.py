@@ -73,27 +73,23 @@ class Statistics:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Statistics":
+    def from_dict(cls, values: Any) -> "Statistics":
         """Read what `to_dict` wrote.
 
         Raises:
             DataError: an entry is missing or malformed.
         """
         try:
-            return cls(
-                **{
-                    name: Quantiles(
-                        q01=tuple(float(value) for value in values[name]["q01"]),
-                        q99=tuple(float(value) for value in values[name]["q99"]),
-                    )
-                    for name in ("action", "state")
-                }
-            )
-        except (KeyError, TypeError) as error:
+            read = {
+                name: {bound: tuple(map(float, values[name][bound])) for bound in ("q01", "q99")}
+                for name in ("action", "state")
+            }
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"statistics: expected q01 and q99 of action and state, got {error!r} on reading. "
                 "Compute them with Statistics.from_source."
             ) from error
+        return cls(**{name: Quantiles(**bounds) for name, bounds in read.items()})
 
     @classmethod
     def from_source(cls, source: EpisodeSource) -> "Statistics":
