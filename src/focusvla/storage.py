@@ -156,7 +156,7 @@ def explained_storage_errors(path: Path) -> Generator[None]:
 
 
 def _number_in(message: str) -> int | None:
-    found = re.search(r"os error (\d+)", message)
+    found = re.search(r"(?:os error|code:) (\d+)", message)  # as it and its releases before 0.5 write it
     return int(found.group(1)) if found else None
 
 

@@ -1,4 +1,4 @@
-"""What a model consists of and costs, counted on the meta device: no weights, no memory.
+"""What a model consists of and costs, counted on tensors without memory: no weights.
 
 Operations are those that a forward pass really issues, two per multiplication and addition; attention under a causal
 mask counts half.
@@ -8,11 +8,14 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from focusvla.config import AdapterConfig, ModelConfig, PolicyHeadConfig, TransformerConfig
 from focusvla.model.focusvla import FocusVLA
 from focusvla.model.weights.vla_adapter_head import VLAAdapterHead
+from focusvla.model.without_memory import as_if_on_cpu
 from focusvla.types import ModelInputs
 
 PARTS = {
@@ -85,17 +88,18 @@ def _part_of(name: str) -> str:
 def _count_operations(model: FocusVLA, num_text_tokens: int) -> Counter[str]:
     config = model.config
     size = config.vision.image_size
-    token_ids = torch.zeros(1, num_text_tokens, dtype=torch.int64, device="meta")
-    inputs = ModelInputs(
-        images=torch.zeros(1, config.num_cameras, size, size, 3, dtype=torch.uint8, device="meta"),
-        features=None,
-        token_ids=token_ids,
-        token_mask=torch.ones_like(token_ids, dtype=torch.bool),
-        state=torch.zeros(1, config.state_dim, device="meta"),
-    )
-    model.requires_grad_(False).eval()
-    counter = FlopCounterMode(display=False)
-    with counter:
+    # As products of matrices: the CPU's fused attention is not counted.
+    plainly = sdpa_kernel(SDPBackend.MATH)
+    with FakeTensorMode(), plainly, FlopCounterMode(display=False) as counter:
+        as_if_on_cpu(model.requires_grad_(False).eval())
+        token_ids = torch.zeros(1, num_text_tokens, dtype=torch.int64)
+        inputs = ModelInputs(
+            images=torch.zeros(1, config.num_cameras, size, size, 3, dtype=torch.uint8),
+            features=None,
+            token_ids=token_ids,
+            token_mask=torch.ones_like(token_ids, dtype=torch.bool),
+            state=torch.zeros(1, config.state_dim),
+        )
         model(inputs)
     operations = Counter[str]()
     counts = counter.get_flop_counts()

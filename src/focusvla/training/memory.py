@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 from focusvla.config import ExecutionConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from focusvla.errors import ConfigurationError
 from focusvla.model.focusvla import FocusVLA, absolute_errors
+from focusvla.model.without_memory import as_if_on_cpu
 from focusvla.training.promotion import PromotedAsOnCUDA
 from focusvla.types import ModelInputs
 
@@ -177,7 +178,7 @@ class _Count:
         self._largest_block = max(in_blocks, default=0)
         self._root = _bytes(model, frozen_bytes) - sum(in_blocks)
         with FakeTensorMode():
-            _give_shapes(model, in_bfloat16)
+            as_if_on_cpu(model, torch.bfloat16 if in_bfloat16 else None)
             one, two = (_kept_for_gradient(model, size, in_bfloat16) for size in (1, 2))
         # What two samples keep more than one grows with the batch; the rest, such as cast weights, does not.
         self._whole = max(0, 2 * one.whole - two.whole), two.whole - one.whole
@@ -212,19 +213,6 @@ class _Count:
 
 
 _count = functools.lru_cache(maxsize=4)(_Count)
-
-
-def _give_shapes(model: FocusVLA, in_bfloat16: bool) -> None:
-    """Replace what is on the device `meta`, where nothing is cast automatically, by tensors that claim to be on a CPU."""
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            learns = parameter.requires_grad
-            dtype = torch.bfloat16 if in_bfloat16 and not learns else parameter.dtype
-            module.register_parameter(
-                name, nn.Parameter(torch.empty(parameter.shape, dtype=dtype), requires_grad=learns)
-            )
-        for name, buffer in module.named_buffers(recurse=False):
-            module.register_buffer(name, torch.empty(buffer.shape, dtype=buffer.dtype))
 
 
 def _bytes(module: nn.Module, frozen_bytes: int) -> int:

@@ -282,7 +282,5 @@ def test_gray_of_16_bits_is_not_cut_to_8(dataset: Path, memory: MemorySource):
     cells = pq.read_table(dataset / DATA)[KEY].to_pylist()
     cells[4]["bytes"] = encoded(np.full((16, 16), 20000, np.uint16), "PNG")
     _set_column(dataset / DATA, KEY, cells)
-    with pytest.raises(
-        DataError, match=rf"{KEY}, episode 1, frame 0: expected an image of 8 bits .* mode I;16"
-    ):
+    with pytest.raises(DataError, match=rf"{KEY}, episode 1, frame 0: expected an image of 8 bits .* mode I"):
         list(LeRobotSource(dataset).frames(1, "image"))

@@ -324,7 +324,7 @@ def test_a_run_starts_from_published_weights_and_keeps_the_tokenizer_with_its_ch
     with pytest.raises(CheckpointError, match="expected a folder, a file or a Hub repository"):
         train(elsewhere, arm_source(), tmp_path / "run", cache_folder=tmp_path)
     checkpoint = train(experiment, arm_source(), tmp_path / "run", cache_folder=tmp_path)
-    theirs = network.state_dict()["layers.0.mlp.up_proj.weight"]
+    theirs = load_file(folders["language"] / "model.safetensors")["layers.0.mlp.up_proj.weight"]
     ours = load_file(checkpoint / "model.safetensors")
     assert torch.equal(ours["language_model.body.layers.0.mlp.up_proj.base_layer.weight"], theirs)
     ids, _ = load_policy(checkpoint).model.tokenize(["lift"])

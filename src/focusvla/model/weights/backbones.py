@@ -279,7 +279,7 @@ def _transformer_from_hub(tensors: StateDict, num_layers: int) -> StateDict:
         block = _HUB_BLOCK.fullmatch(name)
         if name.startswith("layernorm.") or (block and int(block[1]) == num_layers - 1):
             continue
-        if joined := _QKV.fullmatch(name):
+        if block and (joined := _QKV.fullmatch(name)):
             kinds = ("query", "key", "value") if ".query." in name else ("q_proj", "k_proj", "v_proj")
             others = [name.replace(f".{kinds[0]}.", f".{kind}.") for kind in kinds]
             missing = [other for other in others if other not in tensors]
@@ -287,7 +287,6 @@ def _transformer_from_hub(tensors: StateDict, num_layers: int) -> StateDict:
                 raise CheckpointError(
                     f"encoder weights: expected {', '.join(missing)} beside {name}, which are missing."
                 )
-            assert block is not None
             mapped[f"blocks.{block[1]}.attn.qkv.{joined[2]}"] = torch.cat(
                 [tensors[other] for other in others]
             )
