@@ -109,7 +109,7 @@ def test_another_backbones_weights_are_refused_and_nothing_is_loaded(model, fold
     save_file({f"{prefix}{name}": tensor for name, tensor in tensors.items()}, file)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(
-        CheckpointError, match="expected the weights of this model, got others.*vision_encoder.dinov2"
+        CheckpointError, match=r"expected the weights of this model, got others.*vision_encoder.dinov2"
     ):
         load_backbones(
             model, dinov2=folders["siglip"], siglip=folders["siglip"], language=folders["language"]
