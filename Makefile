@@ -26,7 +26,7 @@ test-floors: $(VENV)/dev.installed
 	$(BIN)/python tests/environments/floors.py > $(VENV)-floors/floors.txt
 	$(VENV)-floors/bin/python -m pip install --quiet --constraint $(VENV)-floors/floors.txt $(SOURCES) ".[libero,mini,hdf5,rlds]" \
 	  pytest pytest-xdist hypothesis tensorboard
-	$(VENV)-floors/bin/python -m pytest --numprocesses logical --maxprocesses 4 -W default \
+	$(VENV)-floors/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -W default \
 	  -m "not simulator and not slow and not long and not lerobot and not vla_eval"
 
 check: $(VENV)/dev.installed

@@ -17,7 +17,7 @@ done
 mkdir -p "$folder/work" "$folder/dev/shm" "$folder/proc"
 mounted=()
 trap 'for each in "${mounted[@]}"; do umount --lazy "$each"; done' EXIT
-for each in proc dev dev/shm; do
+for each in proc dev dev/shm dev/pts; do
   mount --bind "/$each" "$folder/$each"
   mounted=("$folder/$each" "${mounted[@]}")
 done
@@ -26,5 +26,5 @@ chroot "$folder" /usr/bin/env --chdir /work bash -euo pipefail -c '
   [ -x /venv/bin/python ] || python3.13 -m venv /venv
   /venv/bin/python -m pip install --quiet -e packages/focusvla-client -e ".[libero,mini,hdf5,rlds]" \
     pytest pytest-xdist hypothesis tensorboard
-  /venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 -W default \
+  /venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -W default \
     -m "not simulator and not slow and not long and not lerobot and not vla_eval"'
