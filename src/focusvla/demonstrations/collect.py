@@ -24,10 +24,11 @@ from focusvla.config import DemonstrationConfig
 from focusvla.data.growing_dataset import GrowingDataset
 from focusvla.data.shards import read_shard, write_episode_shard
 from focusvla.demonstrations.noise import NoisyEnvironment
-from focusvla.demonstrations.recording import Recorder, holds_a_switch, note_rejected, read_rejected
+from focusvla.demonstrations.recording import holds_a_switch, note_rejected, read_rejected
 from focusvla.demonstrations.scripted import require_scripted, scripted_expert
 from focusvla.errors import ConfigurationError
 from focusvla.simulation.environment import only_environment, suite_task, suite_tasks
+from focusvla.simulation.trajectory import TrajectoryRecorder
 from focusvla.simulation.workers import Call, simulate
 from focusvla.suites import Start, suite_of
 from focusvla_client import rollout
@@ -177,7 +178,7 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, episodes: Path
         displacement_meters=0.0 if _undisplaced(config, number) else config.displacement_meters or 0.0,
         arm_displacement_meters=(config.arm_displacement_meters or 0.0) if number % 3 else 0.0,
     )
-    recorder = Recorder()
+    recorder = TrajectoryRecorder(environment)
     noisy = NoisyEnvironment(environment, sigma, config.pushes, rng)
     try:
         result = rollout(
@@ -198,13 +199,15 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, episodes: Path
     assert not holds_a_switch(action, environment.spec), (
         "an expert told the gripper what no policy can answer"
     )
-    drawn = [environment.replay_images(s) for s in recorder.snapshots[:: config.steps_per_picture]]
+    drawn = [
+        environment.replay_images(s) for s in recorder.snapshots[: result.steps : config.steps_per_picture]
+    ]
     images = [drawn[step // config.steps_per_picture] for step in range(result.steps)]
     write_episode_shard(
         folder,
         environment.spec,
         frames={camera: [image[camera] for image in images] for camera in images[0]},
-        state=np.stack(recorder.states),
+        state=np.stack(recorder.states[: result.steps]),
         action=action,
         instruction=environment.task.instruction,
         metadata={

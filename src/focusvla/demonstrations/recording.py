@@ -1,7 +1,6 @@
-"""What recordings in a simulator share: what is noted of an episode, and of attempts that were not kept."""
+"""What recordings in a simulator share: what is noted of attempts that were not kept."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +9,10 @@ from jaxtyping import Float
 
 from focusvla.data.normalization import SMALLEST_RANGE, untouched_dimensions
 from focusvla.storage import complete_lines, replace_text
-from focusvla_client import Observer, Spec
+from focusvla_client import Spec
 
 REJECTED = "rejected.jsonl"
 """A line per attempt that was not kept."""
-
-
-@dataclass
-class Recorder(Observer):
-    """Notes what a wrapped simulated environment shows when each action is chosen; pictures are drawn later."""
-
-    snapshots: list[np.ndarray] = field(default_factory=list)
-    states: list[np.ndarray] = field(default_factory=list)
-    actions: list[np.ndarray] = field(default_factory=list)
-
-    def on_action(self, environment: Any, action: np.ndarray) -> None:
-        self.snapshots.append(environment.environment.snapshot())
-        self.states.append(environment.observe(()).state)
-        self.actions.append(action)
 
 
 def holds_a_switch(action: Float[np.ndarray, "steps action"], spec: Spec) -> bool:

@@ -25,10 +25,11 @@ from focusvla.data.formats.libero_hdf5 import FILE_ENDING, LiberoDemo, find_demo
 from focusvla.data.formats.no_ops import moving_steps
 from focusvla.data.growing_dataset import GrowingDataset
 from focusvla.data.shards import read_shard, write_episode_shard
-from focusvla.demonstrations.recording import Recorder, note_rejected, read_rejected
+from focusvla.demonstrations.recording import note_rejected, read_rejected
 from focusvla.errors import ConfigurationError, DataError, require_known
 from focusvla.simulation.environment import only_environment, suite_tasks
 from focusvla.simulation.libero import LiberoEnvironment
+from focusvla.simulation.trajectory import TrajectoryRecorder
 from focusvla.simulation.workers import Call, simulate
 from focusvla.suites import Start, suite_of
 from focusvla_client import Observation, Spec, rollout
@@ -142,7 +143,7 @@ def _replay(config: RegenerationConfig, demo: LiberoDemo, task: int, episodes: P
     environment = only_environment(config.suite, task, config.image_size, config.mesh_cell_meters)
     assert isinstance(environment, LiberoEnvironment)
     steps = no_ops = 0
-    recorder = Recorder()
+    recorder = TrajectoryRecorder(environment)
 
     def ended(reason: str) -> Replayed:
         return Replayed(demo.path.name, demo.key, steps, no_ops, reason, time.monotonic() - began)
@@ -166,12 +167,12 @@ def _replay(config: RegenerationConfig, demo: LiberoDemo, task: int, episodes: P
         return ended(str(error))
     if not result.success:
         return ended("not solved")
-    images = [environment.replay_images(snapshot) for snapshot in recorder.snapshots]
+    images = [environment.replay_images(snapshot) for snapshot in recorder.snapshots[:steps]]
     write_episode_shard(
         folder,
         environment.spec,
         frames={camera: [image[camera] for image in images] for camera in images[0]},
-        state=np.stack(recorder.states),
+        state=np.stack(recorder.states[:steps]),
         action=np.stack(recorder.actions),
         instruction=environment.task.instruction,
         metadata={

@@ -8,7 +8,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.presentation import environment_of
 from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND, EpisodeResult
 from focusvla.simulation.environment import only_environment, suite_tasks
+from focusvla.simulation.trajectory import TrajectoryRecorder
 from focusvla.suites import Protocol
 from focusvla.versions import versions
-from focusvla_client import Camera, Observation, Observer, Rollout, Spec, episode
+from focusvla_client import Camera, Observation, Rollout, Spec, episode
 
 VIDEO_EVERY_SECONDS = 0.2
 """Simulated time between frames of a rollout video."""
@@ -102,37 +103,6 @@ class PlayedEpisode:
     (steps, action) float32; empty if it broke before the first action."""
 
 
-@dataclass
-class _Recorder(Observer):
-    snapshots: list[np.ndarray] = field(default_factory=list)
-    states: list[np.ndarray] = field(default_factory=list)
-    actions: list[np.ndarray] = field(default_factory=list)
-    num_inferences: int = 0
-
-    def on_inference(self, observation: Observation, chunk: np.ndarray) -> None:
-        self.num_inferences += 1
-
-    def on_action(self, environment: Any, action: np.ndarray) -> None:
-        self._note_state(environment)
-        self.actions.append(np.asarray(action, np.float32))
-
-    def on_end(self, environment: Any, success: bool) -> None:
-        self._note_state(environment)
-
-    def _note_state(self, environment: Any) -> None:
-        self.snapshots.append(environment.snapshot())
-        self.states.append(environment.observe(()).state)
-
-    def trajectory(self) -> dict[str, np.ndarray]:
-        if not self.actions:
-            return {}
-        return {
-            "snapshots": np.stack(self.snapshots),
-            "states": np.stack(self.states),
-            "actions": np.stack(self.actions),
-        }
-
-
 class _Blinded:
     """An environment whose pictures are those of another episode, as they were as many steps after its start."""
 
@@ -176,7 +146,7 @@ class EpisodePlayer:
         rules, traits = setting.protocol, setting.traits
         self._environment = environment_of(rules, planned.suite, planned.task, traits.spec)
         self._start = rules.start(planned.suite, planned.trial)
-        self._recorder = _Recorder()
+        self._recorder = TrajectoryRecorder(self._environment)
         played: Any = self._environment
         if planned.condition == VISION_BLIND:
             if stand_in is None:

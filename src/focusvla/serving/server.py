@@ -15,7 +15,6 @@ import asyncio
 import dataclasses
 import logging
 import os
-import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from focusvla.serving.batching import Batcher, in_parts
 from focusvla.serving.conversation import Conversations
 from focusvla.serving.metrics import ServingMetrics
 from focusvla_client import Observation, Spec
+from focusvla_client.stopping import heard_signals
 
 _MEGABYTE = 1_000_000
 
@@ -60,7 +60,7 @@ async def _serve_until_signal(
 ) -> bool:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    heard = [each for each in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(each) is not signal.SIG_IGN]
+    heard = heard_signals()
 
     def begin_to_stop() -> None:
         for each in heard:  # a second one acts as ever

@@ -1,19 +1,18 @@
 """Being asked to stop: the running step is finished and saved first."""
 
 import signal
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from focusvla_client.stopping import heard_signals
 
 
 class StopSignals:
     """While the block runs, the first SIGTERM or Ctrl-C is noted in `received`; a second one acts as ever.
 
-    A signal that the process was started to ignore, as a shell's background jobs ignore Ctrl-C, stays ignored.
+    `focusvla_client.stopping.heard_signals` says which are.
     """
 
     def __init__(self) -> None:
@@ -36,9 +35,7 @@ class StopSignals:
         self._restore()
 
     def _listen(self) -> None:
-        if threading.current_thread() is threading.main_thread():  # no other may handle signals
-            heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-            self._previous = {number: signal.signal(number, self._note) for number in heard}
+        self._previous = {number: signal.signal(number, self._note) for number in heard_signals()}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)

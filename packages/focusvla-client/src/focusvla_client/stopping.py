@@ -5,16 +5,21 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
-from typing import Any, Dict, Generator, Optional
+from typing import Any, Dict, Generator, List, Optional
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+def heard_signals() -> List[signal.Signals]:
+    """Those of Ctrl-C and SIGTERM that may be handled here: one that the process was started to ignore, as a shell's
+    background jobs ignore Ctrl-C, stays ignored, and no thread but the main one may handle any."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) is not signal.SIG_IGN]
 
 
 class StopSignals:
     """While the block runs, the first Ctrl-C or SIGTERM is noted in `received`, and a second one interrupts at once.
 
-    When the block ends, the noted signal takes effect. Signals that the process was started to ignore stay ignored, and
-    outside the main thread, which alone may handle signals, none is noted.
+    When the block ends, the noted signal takes effect. `heard_signals` says which are.
     """
 
     def __init__(self) -> None:
@@ -40,9 +45,7 @@ class StopSignals:
             self._first_interrupts = False
 
     def __enter__(self) -> "StopSignals":
-        if threading.current_thread() is threading.main_thread():
-            heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-            self._previous = {number: signal.signal(number, self._note) for number in heard}
+        self._previous = {number: signal.signal(number, self._note) for number in heard_signals()}
         return self
 
     def __exit__(self, *exception: object) -> None:
