@@ -8,7 +8,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 folder=$(realpath -m "$1")
 if [ ! -x "$folder/usr/bin/python3.13" ]; then
-  debootstrap --variant=minbase --include=python3-venv,ca-certificates,git,procps,curl trixie "$folder" "${MIRROR:-}"
+  debootstrap --variant=minbase --include=python3-venv,ca-certificates,git,procps,curl trixie "$folder" ${MIRROR:+"$MIRROR"}
 fi
 # How packages are found is this machine's business.
 for file in /etc/pip.conf /etc/resolv.conf /etc/ssl/certs/ca-certificates.crt; do

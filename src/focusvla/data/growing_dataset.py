@@ -1,8 +1,10 @@
 """A LeRobot v3.0 data set that is made an episode at a time and goes on where a killed process stopped.
 
-NAME.recording/             beside it until it is complete (a conversion's: NAME.converting)
-├── collection.json         what it is made of; something else is refused (a conversion's: conversion.json)
-└── episodes/               a shard for each finished episode
+Until it is complete, what there is of it lies beside it, a conversion's in NAME.converting with a `conversion.json`:
+
+    NAME.recording/
+    ├── collection.json         what it is made of; something else is refused
+    └── episodes/               a shard for each finished episode
 """
 
 import json

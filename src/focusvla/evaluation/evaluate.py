@@ -14,7 +14,7 @@ needs the checkpoint's files, and nothing but this process the folder.
 
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -384,13 +384,14 @@ def _locked(output: Path) -> Generator[None]:
     Raises:
         ConfigurationError: another evaluation holds it.
     """
-    try:
-        with locked(output / ".lock", waiting=False):
-            yield
-    except BlockingIOError as error:
-        raise ConfigurationError(
-            f"output={output}: another evaluation is writing there. Wait for it."
-        ) from error
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(output / ".lock", waiting=False))
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"output={output}: another evaluation is writing there. Wait for it."
+            ) from error
+        yield
 
 
 def video_name(result: EpisodeResult) -> str:

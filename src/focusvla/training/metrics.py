@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from focusvla.storage import append_line, complete_lines, replace_text
+from focusvla.storage import complete_lines, explained_storage_errors, replace_text
 from focusvla.training.engine import Engine
 
 
@@ -30,7 +30,9 @@ class MetricsLog:
         """Append one line, in the main process; `step` counts the steps taken so far."""
         if not self._engine.is_main:
             return
-        append_line(self._path, json.dumps({"step": step, **values}))
+        # Not forced to the disk as an episode's result is: what is lost with the machine's power is learned again.
+        with explained_storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
         if step < self._last_tracked:  # of an earlier checkpoint, and trackers take no step back
             values, step = values | {"of_step": step}, self._last_tracked
         self._last_tracked = step
