@@ -6,19 +6,23 @@ A process must not hold several OpenGL contexts at once (the third silently draw
 
 import atexit
 import importlib
+import logging
 import os
 import subprocess
 import sys
 import weakref
 from collections.abc import Collection, Mapping
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Int32, UInt8
+from jaxtyping import Int32, UInt8
 
 from focusvla.errors import MissingDependencyError, RenderingError
+from focusvla.simulation.compiler_cache import give_compilers_a_cache
 
+_log = logging.getLogger(__name__)
 _BACK_ENDS = ("egl", "osmesa")
 _DECISIVE = ("MUJOCO_EGL_DEVICE_ID", "MUJOCO_GL", "CUDA_VISIBLE_DEVICES")
 """Variables that decide how and on what MuJoCo draws."""
@@ -35,8 +39,6 @@ MUJOCO_GROUPS = (0, 1, 2)
 """The groups of geometries that MuJoCo draws unless told otherwise."""
 LIBERO_GROUPS = (1, 2)
 """Those that the LIBERO benchmark draws: collision geometries (group 0) are left out."""
-_HIDDEN_GROUP = 5
-"""A group that is never drawn."""
 
 _open_renderer: "weakref.ref[Renderer] | None" = None
 
@@ -120,14 +122,12 @@ class Renderer:
         model: Any,
         height: int,
         width: int,
-        skip_unseen: bool = False,
         groups: Collection[int] = LIBERO_GROUPS,
     ):
         """Open a drawing context for `model` (`mujoco.MjModel`), images of `height` x `width` pixels.
 
-        Geometries of `groups` are drawn.
-        With `skip_unseen`, meshes whose bounding box lies outside a camera's view are not sent to it, which
-        saves a third of the time and may change single pixels.
+        Geometries of `groups` are drawn. Where a processor rasterizes, pictures are those of MuJoCo's `mjr_render` to the
+        last bit and take a third of its time.
         """
         global _open_renderer
         mujoco = load_mujoco()
@@ -154,9 +154,8 @@ class Renderer:
         self._viewpoint.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._perturbation = mujoco.MjvPerturb()
         self._viewport = mujoco.MjrRect(0, 0, width, height)
-        self._skip_unseen = skip_unseen
-        self._meshes = np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_MESH)
-        self._groups = model.geom_group.copy()
+        self._software = _software_drawing(model, self._scene, self._drawing, self._viewport)
+        self._is_checked = self._software is None or mujoco.__version__ in self._software.COMPARED_WITH
         self._closed = False
         _open_renderer = weakref.ref(self)
 
@@ -173,7 +172,7 @@ class Renderer:
             RenderingError: the picture has one single color, which is how a broken context shows.
         """
         self._aim(data, camera)
-        image = self._read()
+        image = self._render()
         if (image == image[0, 0]).all():
             raise RenderingError(f"camera {camera!r} draws a single color. Run `focusvla doctor`.")
         return image
@@ -190,7 +189,7 @@ class Renderer:
         self._option.sitegroup[:] = shown
         flags = [int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)]
         self._scene.flags[flags] = 1
-        colors = self._read()
+        colors = self._render_as_mujoco()
         self._scene.flags[flags] = 0
         geometries = np.full(self._scene.maxgeom + 1, -1, np.int32)
         for drawn in self._scene.geoms[: self._scene.ngeom]:
@@ -203,9 +202,6 @@ class Renderer:
         mujoco = self._mujoco
         self._context.make_current()  # another library in this process may draw too
         self._viewpoint.fixedcamid = self._model.camera(camera).id
-        if self._skip_unseen:
-            seen = boxes_in_view(self._model, data, self._viewpoint.fixedcamid, self._meshes)
-            self._model.geom_group[self._meshes] = np.where(seen, self._groups[self._meshes], _HIDDEN_GROUP)
         mujoco.mjv_updateScene(
             self._model,
             data,
@@ -215,21 +211,53 @@ class Renderer:
             mujoco.mjtCatBit.mjCAT_ALL,
             self._scene,
         )
-        self._model.geom_group[self._meshes] = self._groups[self._meshes]
 
-    def _read(self) -> UInt8[np.ndarray, "height width 3"]:
-        mujoco = self._mujoco
-        mujoco.mjr_render(self._viewport, self._scene, self._drawing)
+    def _render(self) -> UInt8[np.ndarray, "height width 3"]:
+        """The scene's picture, by the faster way if there is one."""
+        if self._software is None or not self._software.draw():
+            return self._render_as_mujoco()
+        image = self._pixels()
+        if not self._is_checked:
+            self._is_checked = True
+            if (image != (expected := self._render_as_mujoco())).any():
+                self._software.close()
+                self._software = None
+                _log.warning("this version of MuJoCo draws otherwise than expected: pictures take longer")
+                return expected
+        return image
+
+    def _render_as_mujoco(self) -> UInt8[np.ndarray, "height width 3"]:
+        self._mujoco.mjr_render(self._viewport, self._scene, self._drawing)
+        return self._pixels()
+
+    def _pixels(self) -> UInt8[np.ndarray, "height width 3"]:
         image = np.empty((self._viewport.height, self._viewport.width, 3), np.uint8)
-        mujoco.mjr_readPixels(image, None, self._viewport, self._drawing)
+        self._mujoco.mjr_readPixels(image, None, self._viewport, self._drawing)
         return image
 
     def close(self) -> None:
         """Free the context; called more than once it does nothing."""
         if not self._closed:
             self._closed = True
+            if self._software is not None:
+                self._context.make_current()
+                self._software.close()
             self._drawing.free()
             self._context.free()
+
+
+def _software_drawing(model: Any, scene: Any, context: Any, viewport: Any) -> Any:
+    """A `SoftwareDrawing`, where that is the faster way; else None."""
+    from focusvla.simulation.opengl import processor_rasterizes
+
+    if not processor_rasterizes() or find_spec("numba") is None:
+        return None
+    give_compilers_a_cache()
+    from focusvla.simulation.software_drawing import SoftwareDrawing
+
+    if context.offSamples != SoftwareDrawing.SAMPLES:
+        return None
+    return SoftwareDrawing(model, scene, context, viewport)
 
 
 def _close_open_renderer() -> None:
@@ -242,23 +270,3 @@ def _close_open_renderer() -> None:
 def _close_at_exit() -> None:
     """Free the context before MuJoCo's first one's handler shuts EGL down: handlers run last in, first out."""
     atexit.register(_close_open_renderer)
-
-
-def boxes_in_view(
-    model: Any, data: Any, camera: int, geoms: Int[np.ndarray, " geoms"]
-) -> Bool[np.ndarray, " geoms"]:
-    """Which geometries' bounding boxes reach into the view of a fixed camera (a square picture, 2 % margin).
-
-    A box is out of view if all its corners lie beyond one of the pyramid's four sides, or behind the camera.
-    """
-    signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
-    boxes = model.geom_aabb.reshape(-1, 6)[geoms]
-    corners = boxes[:, None, :3] + signs * boxes[:, None, 3:]
-    world = np.einsum("gij,gkj->gki", data.geom_xmat.reshape(-1, 3, 3)[geoms], corners)
-    world += data.geom_xpos[geoms, None]
-    right, up, behind = np.moveaxis(
-        (world - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3), -1, 0
-    )
-    reach = -behind * 1.02 * np.tan(np.deg2rad(model.cam_fovy[camera]) / 2)
-    beyond = [right > reach, right < -reach, up > reach, up < -reach, behind > -0.001]
-    return ~np.any([side.all(axis=1) for side in beyond], axis=0)

@@ -1,0 +1,285 @@
+"""The loops of `focusvla.simulation.visible_triangles`, compiled when they first run and then kept on disk.
+
+Screen positions are in pixels from the left (`xs`) and from below (`ys`), `ws` are distances before the camera in meters.
+"""
+
+# pyright: basic, reportUntypedFunctionDecorator=false
+import numba
+import numpy as np
+
+MARGIN = np.float32(1 / 128)
+"""Pixels by which a triangle may be drawn elsewhere than computed here: four times what rounding moves a vertex."""
+_NEAREST = np.float32(0.02)
+"""Meters before the camera; a triangle that comes nearer is always sent."""
+_LARGE = np.float32(9.0)
+"""Square pixels of a bounding box from which on a triangle's samples are not looked at one by one."""
+_HUGE = np.float32(1024.0)
+"""Pixels across from which on single precision is too coarse here: such a triangle is sent and hides nothing."""
+_NEARER = np.float32(1.0002)
+"""A hidden triangle is farther than what hides it by at least this factor: 0.2 mm at a meter. Depths are rounded."""
+_ROUNDING = np.float32(4e-5)
+"""And its inverse distance is less by at least this, in 1/m: what a depth of 24 bits tells apart far away."""
+
+
+@numba.njit(cache=True, error_model="numpy")
+def number_rows(rows, slots, kept, numbers):
+    """Write where each distinct row stands first to `kept`, and its number for each row; returns how many there are."""
+    count = 0
+    for row in range(len(rows)):
+        hashed = np.uint64(0)
+        for number in rows[row]:
+            hashed = (hashed ^ np.uint64(number)) * np.uint64(0x9E3779B97F4A7C15)
+            hashed ^= hashed >> np.uint64(29)
+        slot = np.int64(hashed & np.uint64(len(slots) - 1))
+        while slots[slot] >= 0 and not (rows[kept[slots[slot]]] == rows[row]).all():
+            slot = (slot + 1) & (len(slots) - 1)
+        if slots[slot] < 0:
+            slots[slot], kept[count] = count, row
+            count += 1
+        numbers[row] = slots[slot]
+    return count
+
+
+@numba.njit(cache=True, error_model="numpy")
+def find_corners(
+    positions,
+    faces,
+    corners,
+    sections,
+    matrices,
+    hides,
+    half,
+    window,
+    mirrored,
+    samples,
+    depths,
+    screen,
+    chosen,
+    counts,
+):
+    depths[:] = 0
+    first = total = 0
+    for g in range(len(sections)):
+        position, num_positions, face, num_faces = sections[g]
+        place = screen[:, first : first + num_positions]
+        _project(matrices[g], positions[:, position : position + num_positions], half, place)
+        mine = faces[face : face + num_faces]
+        front = _face_the_camera(place, mine, window, mirrored, samples, chosen[total:])
+        counts[g] = _cover(
+            place, mine, window, mirrored, samples, depths, hides[g], chosen[total : total + front]
+        )
+        first, total = first + num_positions, total + counts[g]
+    found = np.empty(3 * total, np.uint32)
+    first = start = kept = 0
+    for g in range(len(sections)):
+        _, num_positions, face, num_faces = sections[g]
+        place = screen[:, first : first + num_positions]
+        mine = faces[face : face + num_faces]
+        before = kept
+        for number in chosen[start : start + counts[g]]:
+            if mirrored or _is_unhidden(place, mine[number], window, samples, depths):
+                for corner in range(3):
+                    found[3 * kept + corner] = corners[face + number, corner]
+                kept += 1
+        start, first = start + counts[g], first + num_positions
+        counts[g] = kept - before
+    return found[: 3 * kept]
+
+
+@numba.njit(cache=True, error_model="numpy")
+def find_hidden(rectangles, nearest, depths, hidden):
+    """Write to `hidden` which boxes lie behind what was found: each in a rectangle of pixels (left, bottom, right, top)
+    and nowhere nearer than 1 / `nearest` meters."""
+    for box in range(len(rectangles)):
+        left, bottom, right, top = rectangles[box]
+        limit = nearest[box] * _NEARER + _ROUNDING
+        hidden[box] = True
+        for s in range(4):
+            for row in range(bottom, top):
+                for column in range(left, right):
+                    if depths[s, row, column] <= limit:
+                        hidden[box] = False
+                        break
+                if not hidden[box]:
+                    break
+            if not hidden[box]:
+                break
+
+
+@numba.njit(cache=True, fastmath=True, error_model="numpy")
+def _project(matrix, positions, half, place):
+    """Pixels from the left and from below, and the distance before the camera."""
+    x, y, z = positions
+    for i in range(len(x)):
+        w = matrix[3, 0] * x[i] + matrix[3, 1] * y[i] + matrix[3, 2] * z[i] + matrix[3, 3]
+        inverse = np.float32(1) / w
+        place[0, i] = (
+            (matrix[0, 0] * x[i] + matrix[0, 1] * y[i] + matrix[0, 2] * z[i] + matrix[0, 3])
+            * inverse
+            * half[0]
+        ) + half[0]
+        place[1, i] = (
+            (matrix[1, 0] * x[i] + matrix[1, 1] * y[i] + matrix[1, 2] * z[i] + matrix[1, 3])
+            * inverse
+            * half[1]
+        ) + half[1]
+        place[2, i] = w
+
+
+@numba.njit(cache=True, fastmath=True, error_model="numpy")
+def _face_the_camera(place, faces, window, mirrored, samples, chosen):
+    """Write to `chosen` the triangles whose front may be in the window, with a sample in its bounding box."""
+    xs, ys, ws = place
+    zero, one = np.float32(0), np.float32(1)
+    left, bottom, right, top = window
+    sign = -one if mirrored else one
+    count = 0
+    for f in range(len(faces)):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        ax, ay, bx, by, cx, cy = xs[a], ys[a], xs[b], ys[b], xs[c], ys[c]
+        area = sign * ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
+        x0, x1 = min(ax, bx, cx) - MARGIN, max(ax, bx, cx) + MARGIN
+        y0, y1 = min(ay, by, cy) - MARGIN, max(ay, by, cy) + MARGIN
+        huge = max(x1 - x0, y1 - y0) > _HUGE
+        faces_us = (area > -MARGIN * (x1 - x0 + y1 - y0)) | huge
+        within = faces_us & (x1 > left) & (y1 > bottom) & (x0 < right) & (y0 < top)
+        # Added before rounding to zero, one makes the first number the first pixel of which the sample is not left of x0.
+        x0, x1 = max(x0, zero) + one, min(x1, right) + one
+        y0, y1 = max(y0, zero) + one, min(y1, top) + one
+        holds = False
+        for s in range(4):
+            u, v = samples[s, 0], samples[s, 1]
+            holds |= (np.int32(x0 - u) < np.int32(x1 - u)) & (np.int32(y0 - v) < np.int32(y1 - v))
+        farthest = max(ws[a], ws[b], ws[c])
+        near = min(ws[a], ws[b], ws[c]) < _NEAREST
+        chosen[count] = f
+        count += (within & (holds | huge) & (not near)) | (near & (farthest > zero))
+    return count
+
+
+@numba.njit(cache=True, inline="always", error_model="numpy")
+def _bounds(place, face, window, mirrored):
+    """Corners counterclockwise, the part of the window that they span, and whether that is of a huge triangle."""
+    xs, ys, _ = place
+    a, b, c = face[0], face[1], face[2]
+    if mirrored:
+        b, c = c, b
+    ax, ay, bx, by, cx, cy = xs[a], ys[a], xs[b], ys[b], xs[c], ys[c]
+    x0, x1, y0, y1 = min(ax, bx, cx), max(ax, bx, cx), min(ay, by, cy), max(ay, by, cy)
+    huge = max(x1 - x0, y1 - y0) > _HUGE
+    x0, x1 = max(x0 - MARGIN, window[0]), min(x1 + MARGIN, window[2])
+    y0, y1 = max(y0 - MARGIN, window[1]), min(y1 + MARGIN, window[3])
+    return ax, ay, bx, by, cx, cy, x0, x1, y0, y1, huge
+
+
+@numba.njit(cache=True, inline="always", error_model="numpy")
+def _tolerances(ax, ay, bx, by, cx, cy):
+    """What a sample's distances from the three edges, times their lengths, may be wrong by."""
+    return (
+        MARGIN * (abs(bx - ax) + abs(by - ay) + MARGIN),
+        MARGIN * (abs(cx - bx) + abs(cy - by) + MARGIN),
+        MARGIN * (abs(ax - cx) + abs(ay - cy) + MARGIN),
+    )
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _cover(place, faces, window, mirrored, samples, depths, hides, chosen):
+    """Keep of `chosen` what may cover a sample; note how near it is where it does for certain. Returns how many."""
+    ws, one = place[2], np.float32(1)
+    kept = 0
+    for j in range(len(chosen)):
+        f = chosen[j]
+        face = faces[f]
+        wa, wb, wc = ws[face[0]], ws[face[1]], ws[face[2]]
+        covers = min(wa, wb, wc) < _NEAREST
+        if not covers:
+            ax, ay, bx, by, cx, cy, x0, x1, y0, y1, huge = _bounds(place, face, window, mirrored)
+            t0, t1, t2 = _tolerances(ax, ay, bx, by, cx, cy)
+            farthest = one / max(wa, wb, wc)
+            if huge or (x1 - x0) * (y1 - y0) > _LARGE:
+                covers = True
+                if hides and not huge:
+                    _fill(ax, ay, bx, by, cx, cy, wa, wb, wc, t0, t1, t2, x0, x1, y0, y1, samples, depths)
+            else:
+                for s in range(4):
+                    u, v = samples[s, 0], samples[s, 1]
+                    first, last = int(x0 - u + one), int(x1 - u + one)
+                    for row in range(int(y0 - v + one), int(y1 - v + one)):
+                        y = np.float32(row) + v
+                        for column in range(first, last):
+                            x = np.float32(column) + u
+                            d0 = (bx - ax) * (y - ay) - (by - ay) * (x - ax)
+                            d1 = (cx - bx) * (y - by) - (cy - by) * (x - bx)
+                            d2 = (ax - cx) * (y - cy) - (ay - cy) * (x - cx)
+                            if (d0 >= -t0) & (d1 >= -t1) & (d2 >= -t2):
+                                covers = True
+                                if hides and (d0 > t0) & (d1 > t1) & (d2 > t2):
+                                    depths[s, row, column] = max(depths[s, row, column], farthest)
+        chosen[kept] = f
+        kept += covers
+    return kept
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _fill(ax, ay, bx, by, cx, cy, wa, wb, wc, t0, t1, t2, x0, x1, y0, y1, samples, depths):
+    """Note a large triangle row by row: inverse distances are a plane over the picture."""
+    one = np.float32(1)
+    at_a, to_b, to_c = 1.0 / wa, 1.0 / wb - 1.0 / wa, 1.0 / wc - 1.0 / wa
+    area = np.float64(bx - ax) * (cy - ay) - np.float64(by - ay) * (cx - ax)
+    per_x = per_y = 0.0
+    lowest = 1.0 / max(wa, wb, wc)
+    if area > 4.0:
+        per_x = (to_b * (cy - ay) - to_c * (by - ay)) / area
+        per_y = (to_c * (bx - ax) - to_b * (cx - ax)) / area
+        at_a -= (abs(per_x) + abs(per_y)) * MARGIN
+    else:
+        at_a = lowest
+    for s in range(4):
+        u, v = samples[s, 0], samples[s, 1]
+        for row in range(int(y0 - v + one), int(y1 - v + one)):
+            y = np.float32(row) + v
+            left, right = x0, x1
+            for x, tip, across, up, tolerance in (
+                (ax, ay, bx - ax, by - ay, t0),
+                (bx, by, cx - bx, cy - by, t1),
+                (cx, cy, ax - cx, ay - cy, t2),
+            ):
+                distance = across * (y - tip) - tolerance
+                if up > MARGIN:
+                    right = min(right, x + distance / up)
+                elif up < -MARGIN:
+                    left = max(left, x + distance / up)
+                elif distance < MARGIN * max(abs(x0 - x), abs(x1 - x)):
+                    right = left - one
+            noted = depths[s, row]
+            at_left = at_a + per_y * (y - ay) + per_x * (u - ax)
+            for column in range(int(left - u + one), int(right - u + one)):
+                noted[column] = max(noted[column], np.float32(max(at_left + per_x * column, lowest)))
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _is_unhidden(place, face, window, samples, depths):
+    """Whether a triangle may be the nearest at one of the samples that it may cover."""
+    ws, one = place[2], np.float32(1)
+    nearest = min(ws[face[0]], ws[face[1]], ws[face[2]])
+    if nearest < _NEAREST:
+        return True
+    nearest = _NEARER / nearest + _ROUNDING
+    ax, ay, bx, by, cx, cy, x0, x1, y0, y1, huge = _bounds(place, face, window, False)
+    if huge:
+        return True
+    t0, t1, t2 = _tolerances(ax, ay, bx, by, cx, cy)
+    for s in range(4):
+        u, v = samples[s, 0], samples[s, 1]
+        for row in range(int(y0 - v + one), int(y1 - v + one)):
+            y = np.float32(row) + v
+            for column in range(int(x0 - u + one), int(x1 - u + one)):
+                if depths[s, row, column] <= nearest:
+                    x = np.float32(column) + u
+                    if (
+                        ((bx - ax) * (y - ay) - (by - ay) * (x - ax) >= -t0)
+                        & ((cx - bx) * (y - by) - (cy - by) * (x - bx) >= -t1)
+                        & ((ax - cx) * (y - cy) - (ay - cy) * (x - cx) >= -t2)
+                    ):
+                        return True
+    return False
