@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from focusvla.simulation.rendering import load_mujoco
+from focusvla.simulation.stepping_kernels import set_controls, spring, sum_torques, take_arm
 
 
 class ExactStepper:
@@ -36,19 +37,25 @@ class ExactStepper:
         self._qpos_index = self._controller.qpos_index
         self._qvel_index = self._controller.qvel_index
         self._arm_actuators = np.array(robot._ref_joint_actuator_indexes)
-        self._gripper_actuators = np.array(robot._ref_joint_gripper_actuator_indexes)
-        limits = self.model.actuator_ctrlrange[self._gripper_actuators]
-        self._gripper_bias = 0.5 * (limits[:, 1] + limits[:, 0])
-        self._gripper_weight = 0.5 * (limits[:, 1] - limits[:, 0])
+        fingers = np.array(robot._ref_joint_gripper_actuator_indexes)
+        limits = self.model.actuator_ctrlrange[fingers]
+        bias, weight = 0.5 * (limits[:, 1] + limits[:, 0]), 0.5 * (limits[:, 1] - limits[:, 0])
+        self._fingers = fingers, bias, weight
         self._num_substeps = int(environment.control_timestep / environment.model_timestep)
         self._jacobian_position = np.zeros((3, self.model.nv))
         self._jacobian_rotation = np.zeros((3, self.model.nv))
         self._mass = np.zeros((self.model.nv, self.model.nv))
+        # Made as the benchmark makes them, once, for their layouts: the arithmetic on them depends on these.
+        self._arm_position = np.array(self._jacobian_position[:, self._qvel_index])
+        self._arm_rotation = np.array(self._jacobian_rotation[:, self._qvel_index])
+        self._arm_jacobian = np.array(np.vstack([self._arm_position, self._arm_rotation]))
+        self._arm_mass = self._mass[self._qvel_index, :][:, self._qvel_index]
+        self._joints = np.array([self._qpos_index, self._qvel_index])
         # MuJoCo 3.10 reads the compact matrix from the data; with 3.4 to 3.9 the benchmark itself cannot run.
         is_before_3_4 = tuple(map(int, mujoco.__version__.split(".")[:2])) < (3, 4)
         self._mass_arguments = (self._mass, self.data.qM) if is_before_3_4 else (self.data, self._mass)
         # The benchmark builds a new gripper at each (hard) reset; reusing the environment must not carry this over.
-        self._gripper.current_action = np.zeros(self._gripper.dof)
+        self._gripper.current_action = np.zeros(len(fingers))
 
     def step(
         self, action: Float[np.ndarray, " action"]
@@ -60,6 +67,8 @@ class ExactStepper:
         """
         mujoco, model, data, controller = self._mujoco, self.model, self.data, self._controller
         grip = np.array([-1.0, 1.0]) * self._gripper.speed * np.sign(action[6:])
+        ctrl, opening = data.ctrl, self._gripper.current_action
+        (low, high), (fingers, bias, weight) = self._torque_limits, self._fingers
         before = after = data.qpos
         for substep in range(self._num_substeps):
             if substep == self._num_substeps - 2:
@@ -72,12 +81,10 @@ class ExactStepper:
                 controller.new_update = False
             if substep == 0:
                 controller.set_goal(action[:6])
-            data.ctrl[self._arm_actuators] = np.clip(self._torques(), *self._torque_limits)
-            controller.new_update = True
-            self._gripper.current_action = np.clip(self._gripper.current_action + grip, -1.0, 1.0)
-            data.ctrl[self._gripper_actuators] = (
-                self._gripper_bias + self._gripper_weight * self._gripper.current_action
+            set_controls(
+                self._torques(), low, high, self._arm_actuators, grip, opening, fingers, bias, weight, ctrl
             )
+            controller.new_update = True
             mujoco.mj_step2(model, data)
             if substep == self._num_substeps - 2:
                 after = data.qpos.copy()
@@ -94,31 +101,45 @@ class ExactStepper:
         controller.ee_ori_mat = data.site_xmat[self._site].reshape(3, 3).copy()
         controller.ee_pos_vel = np.dot(self._jacobian_position, data.qvel)
         controller.ee_ori_vel = np.dot(self._jacobian_rotation, data.qvel)
-        controller.joint_pos = data.qpos[self._qpos_index]
-        controller.joint_vel = data.qvel[self._qvel_index]
-        controller.J_pos = np.array(self._jacobian_position[:, self._qvel_index])
-        controller.J_ori = np.array(self._jacobian_rotation[:, self._qvel_index])
-        controller.J_full = np.array(np.vstack([controller.J_pos, controller.J_ori]))
-        controller.mass_matrix = self._mass[self._qvel_index, :][:, self._qvel_index]
+        controller.joint_pos, controller.joint_vel = take_arm(
+            self._jacobian_position,
+            self._jacobian_rotation,
+            self._mass,
+            data.qpos,
+            data.qvel,
+            self._joints,
+            self._arm_position,
+            self._arm_rotation,
+            self._arm_jacobian,
+            self._arm_mass,
+        )
+        controller.J_pos, controller.J_ori = self._arm_position, self._arm_rotation
+        controller.J_full, controller.mass_matrix = self._arm_jacobian, self._arm_mass
 
     def _torques(self) -> Float[np.ndarray, " arm_joints"]:
         """robosuite's operational-space control law (`OperationalSpaceController.run_controller`), term by
         term."""
         controller, math = self._controller, self._math
-        position_error = controller.goal_pos - controller.ee_pos
-        rotation_error = math.orientation_error(controller.goal_ori, controller.ee_ori_mat)
-        force = position_error * controller.kp[0:3] + -controller.ee_pos_vel * controller.kd[0:3]
-        torque = rotation_error * controller.kp[3:6] + -controller.ee_ori_vel * controller.kd[3:6]
+        force, torque = spring(
+            controller.goal_pos,
+            controller.ee_pos,
+            math.orientation_error(controller.goal_ori, controller.ee_ori_mat),
+            controller.ee_pos_vel,
+            controller.ee_ori_vel,
+            controller.kp,
+            controller.kd,
+        )
         _, inertia_position, inertia_rotation, nullspace = math.opspace_matrices(
             controller.mass_matrix, controller.J_full, controller.J_pos, controller.J_ori
         )
         wrench = np.concatenate([np.dot(inertia_position, force), np.dot(inertia_rotation, torque)])
-        torques = np.dot(controller.J_full.T, wrench) + self.data.qfrc_bias[self._qvel_index]
-        torques += math.nullspace_torques(
+        nullspace_torques = math.nullspace_torques(
             controller.mass_matrix,
             nullspace,
             controller.initial_joint,
             controller.joint_pos,
             controller.joint_vel,
         )
-        return torques
+        return sum_torques(
+            np.dot(controller.J_full.T, wrench), self.data.qfrc_bias, self._joints, nullspace_torques
+        )
