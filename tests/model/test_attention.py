@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from focusvla.model.attention import (
@@ -140,3 +141,19 @@ def test_scores_that_bfloat16_would_make_equal_stay_apart(is_autocast):
             assert select_patches(scores, 1)[0, 0, 0].tolist() == [False, True, False]
             assert select_patches(scores, 2)[0, 0, 0].tolist() == [True, True, False]
             assert len(scores.bfloat16().unique()) < 3
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_on_a_cpu_attention_in_bfloat16_is_computed_in_float32_and_rounded_once(is_causal):
+    from focusvla.model.attention import fused_attention
+
+    torch.manual_seed(0)
+    queries, keys, values = (torch.randn(2, 4, 9, 8).bfloat16() for _ in range(3))
+    expected = F.scaled_dot_product_attention(
+        queries.float(), keys.float(), values.float(), is_causal=is_causal
+    ).bfloat16()
+    for in_training in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=in_training):
+            torch.testing.assert_close(
+                fused_attention(queries, keys, values, is_causal), expected, rtol=0, atol=0
+            )

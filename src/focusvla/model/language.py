@@ -18,6 +18,7 @@ from transformers import Qwen2Config, Qwen2Model
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from focusvla.config import LanguageConfig
+from focusvla.model.attention import fused_attention
 from focusvla.model.compilation import compiled_for_each_shape
 from focusvla.model.fused import gated_silu, rms_norm
 
@@ -243,7 +244,7 @@ def run_layer(
     pairs = rearrange(unturned.float(), "B N (H E pair) -> B N H E pair", E=layer.head_width // 2, pair=2)
     turned = rearrange(turn(pairs, turns), "B N H E pair -> B H N (E pair)").to(hidden.dtype)
     queries, keys = turned.split([query_width // layer.head_width, key_width // layer.head_width], dim=1)
-    attended = F.scaled_dot_product_attention(
+    attended = fused_attention(
         queries,
         keys,
         rearrange(values, "B N (H E) -> B H N E", E=layer.head_width),
