@@ -9,14 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
+from reach.suite import reach_spec
 
 from focusvla.data.formats.lerobot_reader import LeRobotSource
+from focusvla.presets import fitted, preset
+from untrained_checkpoints import write_checkpoint
 
 EPISODES = 200
-COMMAND = [
-    *(sys.executable, "-m", "focusvla", "demonstrate", "--suite", "reach", "--tasks", "0", "--workers", "2"),
-    *("--image-size", "32", "--episodes-per-task", str(EPISODES), "--output"),
-]
+IN_REACH = "--suite reach --tasks 0 --workers 2 --image-size 32"
+DEMONSTRATE = f"demonstrate {IN_REACH} --episodes-per-task {EPISODES}"
+CORRECT = (
+    f"correct policy {IN_REACH} --attempts-per-task {EPISODES} --policy-steps 1 6 --regardless --device cpu"
+)
 
 
 def vectors(path: Path) -> list[tuple[bytes, bytes, str]]:
@@ -38,8 +42,17 @@ def workers_of(process: subprocess.Popen) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_replaced_and_a_killed_recording_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
-    undisturbed = subprocess.Popen([*COMMAND, str(tmp_path / "undisturbed")])
+@pytest.mark.parametrize("arguments", [DEMONSTRATE, CORRECT], ids=lambda line: line.split()[0])
+def test_a_killed_worker_is_replaced_and_a_killed_recording_goes_on_and_ends_as_an_undisturbed_one(
+    arguments, tmp_path
+):
+    write_checkpoint(tmp_path / "policy", fitted(preset("tiny"), reach_spec(32)), reach_spec(32), ("reach",))
+
+    def start(output: Path) -> subprocess.Popen:
+        command = [sys.executable, "-m", "focusvla", *arguments.split(), "--output", str(output)]
+        return subprocess.Popen(command, cwd=tmp_path)
+
+    undisturbed = start(tmp_path / "undisturbed")
     output, episodes = tmp_path / "disturbed", tmp_path / "disturbed.recording" / "episodes"
 
     def wait_for(count: int, process: subprocess.Popen) -> None:
@@ -48,7 +61,7 @@ def test_a_killed_worker_is_replaced_and_a_killed_recording_goes_on_and_ends_as_
             assert process.poll() is None
             time.sleep(0.01)
 
-    process = subprocess.Popen([*COMMAND, str(output)])
+    process = start(output)
     wait_for(2, process)
     os.kill(workers_of(process)[0], signal.SIGKILL)
     wait_for(6, process)
@@ -59,11 +72,12 @@ def test_a_killed_worker_is_replaced_and_a_killed_recording_goes_on_and_ends_as_
     deadline = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() for pid in orphans) and time.monotonic() < deadline:
         time.sleep(0.1)
-    process = subprocess.Popen([*COMMAND, str(output)])
+    process = start(output)
     wait_for(10, process)
     os.kill(workers_of(process)[0], signal.SIGKILL)
     assert process.wait() == 0
     assert undisturbed.wait() == 0
     assert vectors(output) == vectors(tmp_path / "undisturbed")
     assert not episodes.exists()
-    assert json.loads((output / "meta" / "demonstrations.json").read_text())["tasks"]["0"]["kept"] == EPISODES
+    (record,) = [*output.glob("meta/demonstrations.json"), *output.glob("meta/corrections.json")]
+    assert json.loads(record.read_text())["tasks"]["0"]["kept"] > 0.9 * EPISODES

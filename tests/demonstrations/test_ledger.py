@@ -5,7 +5,8 @@ import pytest
 pytest.importorskip("scipy", reason="needs the extra `libero`")
 
 from focusvla.config import DemonstrationConfig
-from focusvla.demonstrations.collect import _Ledger, _undisplaced
+from focusvla.demonstrations.collect import _Ledger
+from focusvla.demonstrations.recording import is_undisplaced
 
 
 def ledger(wanted: int) -> _Ledger:
@@ -42,4 +43,4 @@ def test_no_more_attempts_begin_than_can_be_kept():
 @pytest.mark.parametrize(("share", "expected"), [(0.0, []), (0.25, [3, 7, 11]), (0.5, [1, 3, 5, 7, 9, 11])])
 def test_attempts_with_the_target_in_place_are_spread_evenly(share: float, expected: list[int]):
     config = DemonstrationConfig(undisplaced_share=share)
-    assert [number for number in range(12) if _undisplaced(config, number)] == expected
+    assert [number for number in range(12) if is_undisplaced(config, number)] == expected

@@ -1,4 +1,4 @@
-"""Demonstrations from a simulator: recorded, played anew, played back."""
+"""Demonstrations from a simulator: recorded, from a policy's own states too, played anew, played back."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,12 +7,13 @@ from typing import Annotated
 import tyro
 from rich.table import Table
 
-from focusvla.cli.output import AsJson, say, say_json
+from focusvla.cli.output import AsJson, say, say_device, say_json
 from focusvla.cli.progress import bar
-from focusvla.config import DemonstrationConfig, RegenerationConfig
+from focusvla.config import CorrectionConfig, DemonstrationConfig, RegenerationConfig
 from focusvla.errors import DataError
 
 _DEMONSTRATION = DemonstrationConfig()
+_CORRECTION = CorrectionConfig()
 
 
 def demonstrate(
@@ -37,6 +38,39 @@ def demonstrate(
     for task, counts in summary["tasks"].items():
         table.add_row(task, counts["instruction"], str(counts["kept"]), str(counts["attempts"]))
     say(table)
+    say(f"data set: {output}")
+
+
+def correct(
+    checkpoint: tyro.conf.Positional[Path],
+    output: Path,
+    config: Annotated[CorrectionConfig, tyro.conf.arg(name="")] = _CORRECTION,
+) -> None:
+    """Record how scripted experts go on from where a policy errs, as LeRobot v3.0.
+
+    Example: focusvla correct runs/goal --suite libero_goal --output data/corrections
+
+    The policy plays for a drawn number of steps, then the expert takes over; only its part is recorded. Interrupted, the
+    same command goes on where it stopped.
+
+    Args:
+        checkpoint: Folder of a checkpoint, or of a training run, whose newest is taken.
+        output: Folder of the data set, which must not exist yet.
+        config: What to record.
+    """
+    from focusvla.corrections.collect import collect_corrections
+
+    say_device(config.device)
+    with bar("corrections") as shown:
+        summary = collect_corrections(checkpoint, config, output, shown.update)
+    table = Table("task", "instruction", "attempts", "solved by the policy before", "kept", "expert failed")
+    for task, counts in summary["tasks"].items():
+        failed = ", ".join(f"{number} {reason}" for reason, number in counts["failed"].items())
+        numbers = (str(counts[name]) for name in ("attempts", "solved", "kept"))
+        table.add_row(task, counts["instruction"], *numbers, failed or "-")
+    say(table)
+    if alone := summary["policy_alone"]:
+        say(f"alone, the policy solved {alone['solved']} of its first {alone['attempts']} attempts")
     say(f"data set: {output}")
 
 

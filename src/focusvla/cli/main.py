@@ -15,7 +15,7 @@ from rich.text import Text
 from focusvla.cli import data_commands
 from focusvla.cli.compare import compare
 from focusvla.cli.completion import completion
-from focusvla.cli.demonstrations import demonstrate, regenerate, replay
+from focusvla.cli.demonstrations import correct, demonstrate, regenerate, replay
 from focusvla.cli.describe import describe
 from focusvla.cli.diagnose import diagnose
 from focusvla.cli.doctor import doctor
@@ -37,6 +37,7 @@ GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
     "Begin": {"quickstart": quickstart, "doctor": doctor, "completion": completion},
     "Make data": {
         "demonstrate": demonstrate,
+        "correct": correct,
         "regenerate": regenerate,
         "inspect": data_commands.inspect,
         "convert": data_commands.convert,

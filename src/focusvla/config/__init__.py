@@ -18,7 +18,13 @@ from focusvla.config.model import (
     VisionConfig,
 )
 from focusvla.config.serving import ServingConfig
-from focusvla.config.simulation import DemonstrationConfig, EvaluationConfig, RegenerationConfig
+from focusvla.config.simulation import (
+    CorrectionConfig,
+    DemonstrationConfig,
+    EvaluationConfig,
+    RecordingConfig,
+    RegenerationConfig,
+)
 from focusvla.config.training import (
     Augmentation,
     ExecutionConfig,
@@ -36,6 +42,7 @@ __all__ = [
     "VGGT_1B",
     "AdapterConfig",
     "Augmentation",
+    "CorrectionConfig",
     "DemonstrationConfig",
     "EvaluationConfig",
     "ExecutionConfig",
@@ -46,6 +53,7 @@ __all__ = [
     "ModelConfig",
     "PictureConfig",
     "PolicyHeadConfig",
+    "RecordingConfig",
     "RegenerationConfig",
     "ServingConfig",
     "TrainingConfig",

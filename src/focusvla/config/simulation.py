@@ -9,15 +9,13 @@ from focusvla.config.model import AS_STORED, GivenPictures
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemonstrationConfig:
-    """What scripted experts record. Starts are fresh resets, never the benchmark's own init states."""
+class RecordingConfig:
+    """What is recorded of scripted experts. Starts are fresh resets, never the benchmark's own init states."""
 
     suite: str = "libero_object"
     """Name of a suite with scripted experts: `aloha`, or one of LIBERO's."""
     tasks: tuple[int, ...] = ()
     """Numbers of the tasks in the suite; none given means all."""
-    episodes_per_task: int = 50
-    """Successful episodes to keep."""
     seed: int = 0
     """All randomness of attempt n at a task is a function of this seed, the task and n."""
     displacement_meters: float | None = None
@@ -32,7 +30,7 @@ class DemonstrationConfig:
     pushes: bool = True
     """Whether the open hand is now and then pushed aside, twice in an attempt: the way back is what is learned."""
     max_steps: int = 0
-    """Control steps after which an attempt has failed; 0 means the suite's own number."""
+    """Control steps of the expert after which an attempt has failed; 0 means the suite's own number."""
     image_size: int = 256
     """Side of the recorded images in pixels."""
     mesh_cell_meters: float = 0.0
@@ -46,7 +44,7 @@ class DemonstrationConfig:
 
     def __post_init__(self):
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", "each task once", self.tasks)
-        for field in ("episodes_per_task", "image_size", "steps_per_picture"):
+        for field in ("image_size", "steps_per_picture"):
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
         _require(
             0 <= self.undisplaced_share <= 1, "undisplaced_share", "0 <= share <= 1", self.undisplaced_share
@@ -55,6 +53,50 @@ class DemonstrationConfig:
             _require(getattr(self, field) >= 0, field, "0 or more", getattr(self, field))
         for field in ("displacement_meters", "arm_displacement_meters"):
             _require((getattr(self, field) or 0) >= 0, field, "0 or more", getattr(self, field))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemonstrationConfig(RecordingConfig):
+    """What scripted experts record from start to end."""
+
+    episodes_per_task: int = 50
+    """Successful episodes to keep."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require(self.episodes_per_task > 0, "episodes_per_task", "a positive number", self.episodes_per_task)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionConfig(RecordingConfig):
+    """What scripted experts record from where a policy has brought the scene. Starts are none of `demonstrate`'s."""
+
+    attempts_per_task: int = 20
+    """Attempts at each task; what the policy solves first, or the expert does not, gives no episode."""
+    policy_steps: tuple[int, int] = (20, 200)
+    """Range from which it is drawn how many control steps the policy plays, until the expert takes over."""
+    protocol: str = ""
+    """How the policy is played; empty: by the suite's usual protocol."""
+    actions_per_inference: int = 0
+    """Actions of each chunk that are carried out before the policy is asked again; 0 means the protocol's number."""
+    statistics: str = ""
+    """Of a policy that was trained on a mixture: the part whose robot is simulated. Not given, the one that bears the
+    suite's name."""
+    pictures: GivenPictures = AS_STORED
+    """What the policy does to pictures, where its checkpoint says nothing of it."""
+    device: str = "auto"
+    """Where the policy runs, once in each recording process: `auto`, `cpu`, `cuda`."""
+    regardless: bool = False
+    """Whether to record even from a policy that solves none of its first attempts, or all."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require(self.attempts_per_task > 0, "attempts_per_task", "a positive number", self.attempts_per_task)
+        low, high = self.policy_steps
+        _require(0 <= low <= high, "policy_steps", "0 <= lowest <= highest", self.policy_steps)
+        _require(
+            self.actions_per_inference >= 0, "actions_per_inference", "0 or more", self.actions_per_inference
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,22 @@ import numpy as np
 
 from focusvla.config import DemonstrationConfig
 from focusvla.data.growing_dataset import GrowingDataset
-from focusvla.data.shards import read_shard, write_episode_shard
+from focusvla.data.shards import read_shard
 from focusvla.demonstrations.noise import NoisyEnvironment
-from focusvla.demonstrations.recording import holds_a_switch, note_rejected, read_rejected
+from focusvla.demonstrations.recording import (
+    completed,
+    draw_attempt,
+    episode_folder,
+    note_rejected,
+    read_rejected,
+    write_recording,
+)
 from focusvla.demonstrations.scripted import require_scripted, scripted_expert
 from focusvla.errors import ConfigurationError
-from focusvla.simulation.environment import only_environment, suite_task, suite_tasks
+from focusvla.simulation.environment import only_environment, suite_task
 from focusvla.simulation.trajectory import TrajectoryRecorder
 from focusvla.simulation.workers import Call, simulate
-from focusvla.suites import Start, suite_of
+from focusvla.suites import suite_of
 from focusvla_client import rollout
 
 _HOPELESS_AFTER = 20
@@ -65,7 +72,7 @@ def collect_demonstrations(
         WorkerError: a recording process was killed again and again.
         FocusVLAError: an episode cannot be simulated or drawn at all.
     """
-    config = _completed(config)
+    config = completed(config)
     made_of = json.loads(json.dumps(asdict(config) | {"workers": 0}))
     growing = GrowingDataset(output, made_of, "demonstrations.json")
     if summary := growing.finished():
@@ -88,19 +95,6 @@ def collect_demonstrations(
     }
     suite = suite_of(config.suite)
     return growing.publish(summary, suite.spec(config.image_size), suite.robot, config.steps_per_picture)
-
-
-def _completed(config: DemonstrationConfig) -> DemonstrationConfig:
-    """The same with all tasks of the suite, and its own values, in place of what is not given."""
-    suite = suite_of(config.suite)
-    displacement, arm = config.displacement_meters, config.arm_displacement_meters
-    return replace(
-        config,
-        tasks=config.tasks or tuple(task.index for task in suite_tasks(config.suite)),
-        displacement_meters=suite.displacement_meters if displacement is None else displacement,
-        arm_displacement_meters=suite.arm_displacement_meters if arm is None else arm,
-        max_steps=config.max_steps or suite.demonstration_steps,
-    )
 
 
 @dataclass
@@ -166,18 +160,12 @@ def _record_missing(
 def _attempt(config: DemonstrationConfig, task: int, number: int, episodes: Path) -> Attempt:
     """Simulate one attempt in a worker process and, if it succeeds, draw and publish it."""
     began = time.monotonic()
-    folder = episodes / f"{config.suite}-{task:03d}-{number:06d}"
+    folder = episode_folder(episodes, config.suite, task, number)
     if folder.exists():  # by a process that was killed right after
         return Attempt(task, number, True, read_shard(folder).length, "", 0.0)
     environment = only_environment(config.suite, task, config.image_size, config.mesh_cell_meters)
     rng = np.random.default_rng([config.seed, task, number])
-    sigma = config.noise * rng.choice([0.0, 0.5, 1.0])
-    start = Start(
-        init_state=None,
-        seed=int(rng.integers(2**31)),
-        displacement_meters=0.0 if _undisplaced(config, number) else config.displacement_meters or 0.0,
-        arm_displacement_meters=(config.arm_displacement_meters or 0.0) if number % 3 else 0.0,
-    )
+    sigma, start = draw_attempt(config, number, rng)
     recorder = TrajectoryRecorder(environment)
     noisy = NoisyEnvironment(environment, sigma, config.pushes, rng)
     try:
@@ -195,37 +183,23 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, episodes: Path
     if not result.success or result.steps == config.max_steps:
         reason = "not solved" if not result.success else f"not finished within {config.max_steps} steps"
         return Attempt(task, number, False, result.steps, reason, time.monotonic() - began)
-    action = np.stack(recorder.actions)
-    assert not holds_a_switch(action, environment.spec), (
-        "an expert told the gripper what no policy can answer"
-    )
-    drawn = [
-        environment.replay_images(s) for s in recorder.snapshots[: result.steps : config.steps_per_picture]
-    ]
-    images = [drawn[step // config.steps_per_picture] for step in range(result.steps)]
-    write_episode_shard(
+    write_recording(
         folder,
-        environment.spec,
-        frames={camera: [image[camera] for image in images] for camera in images[0]},
-        state=np.stack(recorder.states[: result.steps]),
-        action=action,
-        instruction=environment.task.instruction,
+        recorder,
+        result.steps,
+        environment,
+        config.steps_per_picture,
         metadata={
             "suite": config.suite,
             "task": task,
             "attempt": number,
             "start": asdict(start),
-            "noise": float(sigma),
+            "noise": sigma,
             "pushes": config.pushes,
             "mesh_cell_meters": config.mesh_cell_meters,
         },
     )
     return Attempt(task, number, True, result.steps, "", time.monotonic() - began)
-
-
-def _undisplaced(config: DemonstrationConfig, number: int) -> bool:
-    """True for that share of the attempts, spread evenly over their numbers."""
-    return int((number + 1) * config.undisplaced_share) > int(number * config.undisplaced_share)
 
 
 def _give_up_if_hopeless(attempt: Attempt, ledger: _Ledger) -> None:

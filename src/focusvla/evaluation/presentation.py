@@ -19,15 +19,28 @@ def environment_of(rules: Protocol, suite: str, task: int, policy: Spec) -> Simu
     Raises:
         SpecMismatchError: the policy is for another environment.
     """
-    size = policy.cameras[0].height
-    environment = only_environment(suite, task, rules.drawn_size or size)
+    return presented(only_environment(suite, task, drawn_size(rules, policy)), rules, policy)
+
+
+def drawn_size(rules: Protocol, policy: Spec) -> int:
+    """Side in pixels of the pictures that the simulator draws for a policy."""
+    return rules.drawn_size or policy.cameras[0].height
+
+
+def presented(environment: SimulatedEnvironment, rules: Protocol, policy: Spec) -> SimulatedEnvironment:
+    """`environment`, whose pictures have the size that is drawn, as the protocol shows it to a policy.
+
+    Raises:
+        SpecMismatchError: the policy is for another environment.
+    """
+    size, drawn = policy.cameras[0].height, drawn_size(rules, policy)
     cameras = tuple(replace(camera, height=size, width=size) for camera in environment.spec.cameras)
     shown = replace(environment.spec, cameras=cameras)
     policy.require_equal(shown, "the policy", "the environment")
-    if {rules.drawn_size or size, rules.sent_size or size} == {size} and rules.gripper == "sign":
+    if {drawn, rules.sent_size or size} == {size} and rules.gripper == "sign":
         return environment
-    presented: Any = PresentedEnvironment(environment, shown, rules)
-    return presented
+    wrapped: Any = PresentedEnvironment(environment, shown, rules)
+    return wrapped
 
 
 class PresentedEnvironment:

@@ -99,7 +99,8 @@ def _is_undisturbed(metadata: dict[str, Any], data: Path) -> bool:
             f"data={data}: expected episodes that say where they began, as `focusvla demonstrate` records them, got "
             f"{sorted(metadata) or 'none of that'}. Choose another data set, or record it again."
         )
-    return metadata["noise"] == 0 and not metadata["pushes"]
+    begins_at_its_start = "takeover" not in metadata  # where a correction begins, a policy has led
+    return metadata["noise"] == 0 and not metadata["pushes"] and begins_at_its_start
 
 
 def _replay_episode(data: Path, index: int) -> Replay:

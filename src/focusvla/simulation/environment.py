@@ -93,12 +93,19 @@ def only_environment(
 
     For worker processes: an environment takes seconds to build and up to a gigabyte of memory.
     """
-    key = suite, task, image_size, mesh_cell_meters
-    if key not in _only:
-        for environment in _only.values():
-            environment.close()
-        _only.clear()
+    return environments_of(suite, task, [(image_size, mesh_cell_meters)])[0]
+
+
+def environments_of(suite: str, task: int, looks: Sequence[tuple[int, float]]) -> list[SimulatedEnvironment]:
+    """`only_environment`, for who must draw a task in several ways: one for each image size and detail of meshes, the
+    same where they are the same."""
+    keys = [(suite, task, *look) for look in looks]
+    unneeded = [key for key in _only if key not in keys]
+    for key in unneeded:
+        _only.pop(key).close()
+    if unneeded:
         gc.collect()  # robosuite's objects refer to each other in circles
-        built = _environment_class(suite)(suite_task(suite, task), image_size, mesh_cell_meters)
-        _only[key] = built
-    return _only[key]
+    for key in keys:
+        if key not in _only:
+            _only[key] = _environment_class(suite)(suite_task(suite, task), *key[2:])
+    return [_only[key] for key in keys]

@@ -1,6 +1,6 @@
 """Calls that simulate, in processes of this host; one that is killed is replaced and its call made again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ class Call:
     """How many times it has been begun."""
 
 
-def simulate(next_call: Callable[[], Call | None], workers: int) -> Iterator[Any]:
+def simulate(next_call: Callable[[], Call | None], workers: int) -> Generator[Any]:
     """What calls return that are made in `workers` processes, or in one per core if 0, as they end.
 
     `next_call` is asked whenever a process is free, so what comes next may depend on the results so far; the end is
