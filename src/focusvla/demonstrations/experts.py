@@ -18,6 +18,7 @@ from focusvla.demonstrations.skills import (
     place_in_basket,
     slide_in,
 )
+from focusvla.demonstrations.taking_over import begin_afresh
 from focusvla.simulation.libero import LiberoEnvironment
 from focusvla.simulation.libero_scene import LiberoScene
 from focusvla_client.policy import Observation
@@ -25,10 +26,15 @@ from focusvla_client.policy import Observation
 _ORDER = ("open", "turnon", "in", "on", "close")
 """What is done first when a goal has several predicates: nothing goes into what is shut, or stands in the way of a
 knob."""
+_UP = np.array([0.0, 0.0, 1.0])
+_STANDS = 0.7
+"""Least vertical share of the axis of a bottle that stands."""
 _BESIDE_DRAWER = np.array([-0.09, 0.04])
 """Meters from a bowl to where the hand passes an open drawer."""
 _ABOVE = {"plate": 0.006, "bowl": 0.03, "cook_region": 0.025}
 """Meters from the origin of what something is put on, by its name's end, up to where it stands; 0 for the others."""
+_HANGS_ABOVE = 0.08
+"""Meters above an object from which on a drawer hangs over it; over the drawer that it lies in its cabinet is closer."""
 _APART = 0.08
 """Meters between the middles of things that are put on the same place."""
 _SETTLE_STEPS = 10
@@ -44,6 +50,7 @@ def _fulfill_goals(scene: LiberoScene) -> Actions:
         )
         if not missing:
             return
+        yield from begin_afresh(scene, needed=missing[0][1] if len(missing[0]) > 2 else None)
         for done, predicate in enumerate(missing):
             if predicate[0] == "close" and not all(scene.holds(before) for before in missing[:done]):
                 break
@@ -85,7 +92,8 @@ def _put(scene: LiberoScene, name: str, place: str) -> Actions:
     """Pick `name` up in the way it can be and put it on an object, or on a named region of a fixture or a table."""
     position = _surface(scene, name, place)
     if _has_rim(name):
-        yaw = yield from pick_by_rim(scene, name, position[:2])
+        aside = _BESIDE_DRAWER if _is_overhung(scene, name) else None
+        yaw = yield from pick_by_rim(scene, name, position[:2], aside=aside)
         yield from place_at(scene, name, position, yaw)
         return
     tall = "bottle" in name
@@ -93,34 +101,53 @@ def _put(scene: LiberoScene, name: str, place: str) -> Actions:
     if "rack" in place:
         yield from _lay_on_rack(scene, name, place, yaw)
     else:
-        yield from place_at(scene, name, position, yaw, drop=0.002 if tall else 0.006)
+        final = _raised(scene, name, _UP) if tall and _lies(scene, name) else None
+        yield from place_at(scene, name, position, yaw, drop=0.002 if tall else 0.006, final=final)
+
+
+def _lies(scene: LiberoScene, name: str) -> bool:
+    """Whether a bottle has fallen."""
+    return bool(scene.object_rotation(name)[2, 2] < _STANDS)
+
+
+def _raised(scene: LiberoScene, name: str, direction: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+    """The hand's rotation with which a held bottle points along `direction`."""
+    return turning(scene.object_rotation(name)[:, 2], direction) @ scene.gripper_rotation
 
 
 def _lay_on_rack(scene: LiberoScene, name: str, region: str, yaw: float) -> Actions:
     """Lean a held bottle back along the board of the rack, its bottom against the board's edge."""
     slope = scene.site_rotation(region)[:, 2]
     slope = slope * np.sign(slope[2])
-    leaning = turning(np.array([0.0, 0.0, 1.0]), slope + np.array([0.0, 0.0, 0.35]))
+    leaning = slope + 0.35 * _UP
+    final = turning(_UP, leaning) @ pointing_down(yaw)
+    if _lies(scene, name):
+        final = _raised(scene, name, leaning)
     position = scene.site_position(region) + 0.01 * slope
-    yield from place_at(scene, name, position, yaw, drop=0.004, final=leaning @ pointing_down(yaw))
+    yield from place_at(scene, name, position, yaw, drop=0.004, final=final)
 
 
 def _put_into_drawer(scene: LiberoScene, name: str, region: str) -> Actions:
-    """Open the drawer if it is shut, and put a bowl into it."""
+    """Open the drawer if it is not, and put a bowl into it: over the handles of the drawers above, or from under the
+    drawer if it hangs over the bowl."""
+    if scene.drawer_opening(region) < _OPEN_ENOUGH:
+        yield from begin_afresh(scene, needed=None)
+        yield from open_drawer(scene, region)
     inside = scene.site_position(region)
-    if scene.drawer_opening(region) > 0.1:
-        outward = scene.drawer_direction(region)
-        across = np.array([outward[1], -outward[0]])
-        inside = inside + _BEFORE_HANDLES * outward
-        yaw = yield from pick_by_rim(scene, name, inside[:2], side=-np.abs(across))
-        yield from place_at(scene, name, inside - np.array([0, 0, _DRAWER_DEPTH]), yaw)
+    floor = inside - np.array([0, 0, _DRAWER_DEPTH])
+    if scene.surface_points(name)[:, 2].max() < floor[2]:
+        yaw = yield from pick_by_rim(scene, name, inside[:2], aside=_BESIDE_DRAWER)
+        yield from place_at(scene, name, floor, yaw, clearance=0.085)
         return
-    yield from open_drawer(scene, region)
-    inside = scene.site_position(region)
-    yaw = yield from pick_by_rim(scene, name, inside[:2], aside=_BESIDE_DRAWER)
-    yield from place_at(scene, name, inside - np.array([0, 0, _DRAWER_DEPTH]), yaw, clearance=0.085)
+    outward = scene.drawer_direction(region)
+    across = np.array([outward[1], -outward[0]])
+    before_handles = _BEFORE_HANDLES * outward
+    yaw = yield from pick_by_rim(scene, name, (inside + before_handles)[:2], side=-np.abs(across))
+    yield from place_at(scene, name, floor + before_handles, yaw)
 
 
+_OPEN_ENOUGH = 0.12
+"""Meters of a drawer for a bowl to go in."""
 _BEFORE_HANDLES = 0.022
 """Meters from the middle of a drawer outward to where a bowl passes the handles of the drawers above."""
 _DRAWER_DEPTH = 0.022
@@ -151,6 +178,14 @@ def _surface(scene: LiberoScene, name: str, place: str) -> Float[np.ndarray, "3"
     sharing = [names[0] for _, *names in scene.goal if names[-1] == place and names[0] != place]
     position[0] += _APART * ((len(sharing) - 1) / 2 - sharing.index(name)) if name in sharing else 0.0
     return position
+
+
+def _is_overhung(scene: LiberoScene, name: str) -> bool:
+    """Whether a drawer that stands open hangs over what stands on the table."""
+    points, above = scene.surface_points(name), scene.obstacle_points(name)
+    above = above[above[:, 2] > points[:, 2].max() + _HANGS_ABOVE]
+    distances = np.linalg.norm(above[:, :2] - scene.object_position(name)[:2], axis=1)
+    return bool((distances < scene.object_radius(name)).any())
 
 
 def _has_rim(name: str) -> bool:

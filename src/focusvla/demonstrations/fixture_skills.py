@@ -9,6 +9,10 @@ from focusvla.simulation.libero_scene import LiberoScene
 _DOWN = np.array([0.0, 0.0, -1.0])
 _OPENED, _SHUT = 0.155, -0.001
 """Meters that a drawer is pulled out, at least and at most, for the benchmark to call it open or closed."""
+_A_LITTLE_OPEN = 0.05
+"""Meters that a drawer stands out from the others so that its handle can be taken slanting from above."""
+_SLANT = 0.35
+"""Meters down for each meter in."""
 _DOOR_SHUT = 0.004
 """Radians at which the benchmark calls a door closed."""
 _LEVER = 0.8
@@ -19,11 +23,16 @@ def open_drawer(scene: LiberoScene, region: str) -> Actions:
     """Hook the handle of a cabinet's drawer from the front, pull it open, and retreat.
 
     The hand comes horizontally and open. Half closed it would touch no other handle, but only a gripper's command of
-    exactly 0 keeps it so, which no policy can answer.
+    exactly 0 keeps it so, which no policy can answer. To a drawer that stands open a little it comes slanting, where no
+    other handle is above, so that it stays clear of what is on the table.
     """
+    opening = scene.drawer_opening(region)
     handle, outward = scene.handle_position(region), scene.drawer_direction(region)
     level, halfway = pointing(-outward), pointing(_DOWN - outward)
     before = handle + 0.14 * outward + np.array([0.0, 0.0, 0.02])
+    if opening > _A_LITTLE_OPEN:
+        level = pointing(_SLANT * _DOWN - outward)
+        before = handle + 0.14 * (outward - _SLANT * _DOWN)
     yield from move_to(
         scene,
         before + np.array([-0.05, 0, 0.08]),
@@ -34,7 +43,8 @@ def open_drawer(scene: LiberoScene, region: str) -> Actions:
         max_steps=60,
     )
     yield from move_to(scene, before, level, OPEN, tolerance=0.02, angle_tolerance=0.08, max_steps=120)
-    yield from move_to(scene, handle + 0.05 * outward, level, OPEN, max_steps=60)
+    near = handle + (before - handle) * (0.05 / 0.14) if opening > _A_LITTLE_OPEN else handle + 0.05 * outward
+    yield from move_to(scene, near, level, OPEN, max_steps=60)
     yield from move_to(scene, handle - 0.002 * outward, level, OPEN, tolerance=0.006, max_steps=40, speed=0.5)
     yield from hold(scene, level, CLOSE, 8)
     for _ in range(60):

@@ -33,8 +33,10 @@ def is_in_hand(scene: LiberoScene, name: str) -> bool:
 def pick(
     scene: LiberoScene, name: str, lift: float = 0.2, attempts: int = 3, depth: float = 0.03
 ) -> Generator[Float[np.ndarray, "7"], None, float]:
-    """Grasp object `name` from above and lift it by `lift` meters, trying again when it stayed behind. Returns the
-    grasp's yaw."""
+    """Grasp object `name` from above and lift it by `lift` meters, trying again when it stayed behind; what is in the
+    hand already stays there. Returns the grasp's yaw."""
+    if scene.held_object == name:
+        return _yaw_of(scene.gripper_rotation, 0.0)
     yaw = 0.0
     for _ in range(attempts):
         before = scene.object_position(name)[2]
@@ -96,8 +98,10 @@ def pick_by_rim(
     """Pinch the rim of a bowl or mug and lift it, at another place of the rim when it stayed behind. Returns the yaw.
 
     With `aside` the hand comes down and goes up that far beside the object, from under what hangs over it. With `side`
-    it pinches the rim on that side.
+    it pinches the rim on that side. What is in the hand already stays there.
     """
+    if scene.held_object == name:
+        return _yaw_of(scene.gripper_rotation, 0.0)
     yaw, tried = 0.0, []
     detour = np.zeros(3) if aside is None else np.array([*aside, 0.0])
     for _ in range(attempts):
@@ -146,6 +150,8 @@ def pick_by_handle(
 ) -> Generator[Float[np.ndarray, "7"], None, Float[np.ndarray, "3 3"]]:
     """Grip a mug's handle with a hand that comes slanting from the handle's side, and lift it a little, so that the mug
     can go under something. Returns the hand's rotation."""
+    if scene.held_object == name:
+        return scene.gripper_rotation
     rotation = np.eye(3)
     for _ in range(attempts):
         before = scene.object_position(name)[2]

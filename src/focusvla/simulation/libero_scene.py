@@ -91,9 +91,13 @@ class LiberoScene:
         """The grip site's axes as columns; the fingers open along its first."""
         return self.data.site_xmat[self._site].reshape(3, 3).copy()
 
+    def object_body(self, name: str) -> int:
+        """Number of an object's body in the model."""
+        return self._environment.obj_body_id[name]
+
     def object_position(self, name: str) -> Float[np.ndarray, "3"]:
         """Origin of an object's body."""
-        return self.data.xpos[self._environment.obj_body_id[name]].copy()
+        return self.data.xpos[self.object_body(name)].copy()
 
     def object_rotation(self, name: str) -> Float[np.ndarray, "3 3"]:
         """An object's axes as columns."""
@@ -183,6 +187,37 @@ class LiberoScene:
         points = self.surface_points(name, 500)[:, :2]
         return float(np.linalg.norm(points - self.object_position(name)[:2], axis=1).max())
 
+    @property
+    def held_object(self) -> str | None:
+        """What both fingers touch."""
+        fingers = [self.model.body(f"gripper0_{side}finger").id for side in ("left", "right")]
+        touched = [self._touching(finger) for finger in fingers]
+        roots = {name: self._environment.obj_body_id[name] for name in self.object_names}
+        held = (
+            name
+            for name, root in roots.items()
+            if all(any(self._belongs(body, root) for body in bodies) for bodies in touched)
+        )
+        return next(held, None)
+
+    def is_supported(self, name: str) -> bool:
+        """Whether an object touches anything but the robot."""
+        robots = [self.model.body(body).id for body in ("robot0_base", "gripper0_right_gripper")]
+        touched = self._touching(self._environment.obj_body_id[name])
+        return any(not any(self._belongs(body, robot) for robot in robots) for body in touched)
+
+    def _touching(self, root: int) -> set[int]:
+        """Bodies in contact with what belongs to `root`."""
+        pairs = [[int(self.model.geom_bodyid[geom]) for geom in pair] for pair in self.data.contact.geom]
+        belongs = [[self._belongs(body, root) for body in pair] for pair in pairs]
+        return {
+            body
+            for pair, inside in zip(pairs, belongs, strict=True)
+            if sum(inside) == 1
+            for body, is_own in zip(pair, inside, strict=True)
+            if not is_own
+        }
+
     def penetration(self, name: str) -> float:
         """Meters that an object is inside of others, at the deepest of its contacts."""
         root = self._environment.obj_body_id[name]
@@ -202,9 +237,9 @@ class LiberoScene:
         self.data.qpos[address : address + 2] = xy
         mujoco.mj_forward(self.model, self.data)
 
-    def obstacle_points(self, name: str) -> Float[np.ndarray, "points 3"]:
-        """Points on everything that a hand may bump into on its way to `name`: other objects as they look, fixtures as
-        they collide."""
+    def obstacle_points(self, name: str = "") -> Float[np.ndarray, "points 3"]:
+        """Points on everything that a hand may bump into on its way to `name`, or to nothing: other objects as they look,
+        fixtures as they collide."""
         clouds = [self.surface_points(other, 2000) for other in self.object_names if other != name]
         clouds += [self._points(fixture, _COLLISION_GROUP, 2000) for fixture in self.fixture_names]
         return np.concatenate([*clouds, np.zeros((0, 3))])
