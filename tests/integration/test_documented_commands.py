@@ -40,6 +40,7 @@ SHOWN = re.compile(
 SMALLER = {
     "compare": "--steps 2 --checkpoint-every 2 --evaluate-every 2 --evaluation.tasks 2 --evaluation.trials 1 "
     "--evaluation.workers 1",
+    "correct": "--tasks 2 3 --attempts-per-task 2 --policy-steps 1 8 --image-size 64 --steps-per-picture 4 --workers 1",
     "demonstrate": "--tasks 2 3 --episodes-per-task 2 --image-size 64 --steps-per-picture 4 --workers 1",
     "diagnose": "--tasks 2 --trials 2 --workers 1",
     "evaluate": "--tasks 2 --trials 1 --workers 1",
@@ -49,10 +50,15 @@ SMALLER = {
     "train": "--steps 2",
 }
 # Flags without which a command means LIBERO-Object, and what stands for LIBERO's suites and protocols.
-OTHERWISE_LIBERO = {"demonstrate": "--suite", "diagnose": "--suites", "evaluate": "--suites"}
+OTHERWISE_LIBERO = {
+    "correct": "--suite",
+    "demonstrate": "--suite",
+    "diagnose": "--suites",
+    "evaluate": "--suites",
+}
 IN_SMALL_WORLD = {
     r"libero_(openvla|object)\b": "reach",
-    r"libero_(goal|spatial|10|wide)\b": r"reach_\1",
+    r"libero_(goal|spatial|10|wide|disturbed)\b": r"reach_\1",
     r"libero_(openpi|lerobot|vla_eval)\b": "reach_resized",
 }
 BOTH_HOSTS = r"for host in 1 2; do \1 --nproc-per-node 1\2 localhost:29517\3 & done; wait -n; wait -n"

@@ -50,6 +50,15 @@ def test_widened_starts_differ_from_the_published_ones_in_the_displacement_and_i
     assert (wide.max_steps, wide.settle_steps) == (published.max_steps, published.settle_steps)
 
 
+def test_disturbed_episodes_begin_as_the_published_ones():
+    disturbed, published = protocol("libero_disturbed"), protocol("libero_openvla")
+    assert disturbed.disturbed_steps == (20, 100)
+    assert published.disturbed_steps is None
+    for suite in ("libero_object", "libero_10"):
+        assert disturbed.start(suite, 7) == published.start(suite, 7)
+        assert disturbed.max_steps_of(suite) == published.max_steps_of(suite)
+
+
 def test_seeds_of_widened_starts_are_none_that_demonstrations_draw_their_displacements_from():
     """Demonstrations start from fresh resets, the protocol from init states; so no start can be shared."""
     assert all(

@@ -60,7 +60,7 @@ SAME_PROTOCOL = [replace(suite_of("libero_goal"), name="other")]
         ("reach.environment:COLORS", "is no sequence of focusvla.suites.Suite"),
         ("reach.suite:SUITES", "brings a suite 'reach', which there is already"),
         ("libero_again:NO_PROTOCOL", "brings a suite 'other' with an environment and no protocol"),
-        ("libero_again:SAME_PROTOCOL", "brings a protocol 'libero_lerobot', which there is already"),
+        ("libero_again:SAME_PROTOCOL", "brings a protocol 'libero_disturbed', which there is already"),
     ],
 )
 def test_a_package_that_brings_something_else_is_named(value, fault, tmp_path: Path, monkeypatch):

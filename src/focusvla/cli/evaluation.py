@@ -25,7 +25,8 @@ def evaluate(
 
     Interrupted, the same command goes on with the episodes that are missing. With --json: {"results": FOLDER,
     "protocol", "success": RATE, "tasks": [{"suite", "task", "instruction", "success": RATE}], "broken": NUMBER,
-    "robustness": TABLE or null}; a RATE is {"successes", "episodes", "rate", "interval_95": [low, high]}, a TABLE as
+    "robustness": TABLE or null}, of a protocol that disturbs also "disturbed": {"dropped": RATE, "moved": RATE,
+    "closings_after": MEAN}; a RATE is {"successes", "episodes", "rate", "interval_95": [low, high]}, a TABLE as
     `focusvla tables` prints it.
 
     Args:
@@ -73,7 +74,12 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
 
 def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, label: str = "evaluation"):
     """Evaluate with a progress bar and a table; what `evaluate` and `quickstart` share."""
-    from focusvla.evaluation.results import clean_results, success_rate, success_rate_by_task
+    from focusvla.evaluation.results import (
+        clean_results,
+        describe_disturbed,
+        success_rate,
+        success_rate_by_task,
+    )
     from focusvla.suites import protocol_of
 
     results = play(checkpoint, output, config, label)
@@ -90,6 +96,8 @@ def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, lab
         table.add_row(suite, str(task), instructions[suite, task], str(rate), *beside)
     table.add_row("all", "", "", str(success_rate(clean)))
     say(table)
+    if said := describe_disturbed(clean):
+        say(said)
     broken = sum(bool(result.error) for result in results)
     if broken:
         say(

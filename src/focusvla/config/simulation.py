@@ -133,8 +133,8 @@ class EvaluationConfig:
     tasks: tuple[int, ...] = ()
     """Numbers of the tasks in each suite; none given means all."""
     protocol: str = ""
-    """Empty: the usual one. `libero_openvla` (published), `libero_openpi`, `libero_lerobot`, `libero_vla_eval`,
-    `libero_wide`, `aloha_gym`."""
+    """Empty: the usual one. `libero_openvla` (published), `_openpi`, `_lerobot`, `_vla_eval`, `_wide`, `_disturbed`;
+    `aloha_gym`."""
     trials: int = 0
     """Episodes per task, from start 0 on; 0 means the protocol's number."""
     robustness: bool = False

@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from focusvla.data.video import encode_video
 from focusvla.errors import RenderingError
+from focusvla.evaluation.disturbances import Disturbed
 from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.presentation import environment_of
 from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND, EpisodeResult
@@ -148,12 +149,15 @@ class EpisodePlayer:
         self._start = rules.start(planned.suite, planned.trial)
         self._recorder = TrajectoryRecorder(self._environment)
         played: Any = self._environment
+        self._disturbed: Disturbed | None = None
+        if rules.disturbed_steps is not None:
+            played = self._disturbed = Disturbed(played, rules, (planned.task, planned.trial))
         if planned.condition == VISION_BLIND:
             if stand_in is None:
                 return self._finish(
                     None, "no other trial of the task has pictures to show in place of this one's"
                 )
-            played = _Blinded(self._environment, stand_in)
+            played = _Blinded(played, stand_in)
         self._playing: Generator[Observation, np.ndarray, Rollout] = episode(
             played,
             traits.cameras,
@@ -194,6 +198,7 @@ class EpisodePlayer:
 
     def _finish(self, played: Rollout | None, error: str) -> PlayedEpisode:
         recorder, planned, setting = self._recorder, self._planned, self._setting
+        disturbed = self._disturbed if self._disturbed and self._disturbed.kind else None
         result = EpisodeResult(
             suite=planned.suite,
             task=planned.task,
@@ -211,6 +216,9 @@ class EpisodePlayer:
             actions_per_inference=setting.actions_per_inference,
             error=error,
             versions=versions(),
+            disturbance=disturbed.kind if disturbed else "",
+            disturbed_at=disturbed.step if disturbed else None,
+            closings_after=disturbed.closings if disturbed else None,
         )
         return PlayedEpisode(result, recorder.trajectory())
 

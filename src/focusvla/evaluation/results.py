@@ -31,8 +31,14 @@ ACTION_QUERIES_SILENCED = "action_queries_silenced"
 
 FORMAT = 2
 """Of a line, as it says; one that does not is of the first format, which did not."""
-_ADDED: Mapping[str, Any] = {"condition": "", "protocol_revision": 1}
-"""Fields that the first format has not had from its beginning, with what was true of lines without them."""
+_ADDED: Mapping[str, Any] = {
+    "condition": "",
+    "protocol_revision": 1,
+    "disturbance": "",
+    "disturbed_at": None,
+    "closings_after": None,
+}
+"""Fields that results have not had from their beginning, with what was true of lines without them."""
 _log = logging.getLogger(__name__)
 
 
@@ -62,6 +68,12 @@ class EpisodeResult:
     error: str
     """Traceback of an episode that broke, which is no failure of the policy and is played again; empty otherwise."""
     versions: dict[str, Any]
+    disturbance: str = ""
+    """What went wrong in the scene by the protocol, `dropped` or `moved`; empty if nothing did."""
+    disturbed_at: int | None = None
+    """Policy steps before that."""
+    closings_after: int | None = None
+    """How often the policy then closed the gripper anew: 1 where it grasped again once."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +143,9 @@ def summarize(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     """What an evaluation came to, over its clean episodes; JSON-ready."""
     clean = clean_results(results)
     instructions = {(result.suite, result.task): result.instruction for result in clean}
+    disturbed: dict[str, Any] = {kind: rate.to_dict() for kind, rate in disturbed_rates(clean).items()}
+    if disturbed:
+        disturbed["closings_after"] = mean_closings(clean)
     return {
         "protocol": results[0].protocol,
         "success": success_rate(clean).to_dict(),
@@ -144,7 +159,29 @@ def summarize(results: Sequence[EpisodeResult]) -> dict[str, Any]:
             for (suite, task), rate in success_rate_by_task(clean).items()
         ],
         "broken": sum(bool(result.error) for result in results),
+        **({"disturbed": disturbed} if disturbed else {}),
     }
+
+
+def disturbed_rates(results: Iterable[EpisodeResult]) -> dict[str, SuccessRate]:
+    """By what went wrong in the scene, how the episodes ended in which it did."""
+    disturbed = [result for result in results if result.disturbance and not result.error]
+    kinds = sorted({result.disturbance for result in disturbed})
+    return {kind: success_rate(r for r in disturbed if r.disturbance == kind) for kind in kinds}
+
+
+def mean_closings(results: Iterable[EpisodeResult]) -> float:
+    """How often a disturbed episode's gripper closed anew."""
+    closings = [result.closings_after or 0 for result in results if result.disturbance and not result.error]
+    return sum(closings) / len(closings) if closings else 0.0
+
+
+def describe_disturbed(results: Sequence[EpisodeResult]) -> str:
+    """A line about the episodes in which something went wrong; empty without any."""
+    rates = [f"{kind} {rate}" for kind, rate in disturbed_rates(results).items()]
+    if not rates:
+        return ""
+    return f"disturbed: {'; '.join(rates)}; the gripper closed anew {mean_closings(results):.1f} times an episode"
 
 
 def worth_drawing(results: Sequence[EpisodeResult], num_first: int) -> list[EpisodeResult]:

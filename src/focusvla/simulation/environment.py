@@ -56,6 +56,14 @@ class SimulatedEnvironment(Environment, Protocol):
         ...
 
 
+class Disturbable(Protocol):
+    """An environment in which something can be made to go wrong, for protocols with `disturbed_steps`."""
+
+    def disturb(self, rng: np.random.Generator) -> str:
+        """Do it, and return what was done in a word; nothing where nothing could be done."""
+        ...
+
+
 def _environment_class(suite: str) -> Any:
     return resolve_name(playable_suite(suite).environment)
 

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 
 from focusvla.errors import ConfigurationError, MissingDependencyError, require_known
 from focusvla.simulation.compiler_cache import give_compilers_a_cache
+from focusvla.simulation.libero_disturbance import move_aside
 from focusvla.simulation.libero_resets import BenchmarkResets
 from focusvla.simulation.libero_scene import LiberoScene
 from focusvla.simulation.libero_stepping import ExactStepper
@@ -40,6 +41,8 @@ HOLD_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 _CHANGED_WHILE_RUNNING = ("body_pos", "body_quat", "geom_rgba", "site_rgba")
 """Parts of the model that resets and steps change: where fixtures stand, which markers and burners show."""
 
+_LET_GO_STEPS = 8
+"""Control steps for which fingers open whatever they are told, when what they hold is to fall."""
 _PLACEMENTS = 50
 """Draws of where displaced objects stand, each from a range nine tenths as wide as the last."""
 _REACH_METERS = 0.78
@@ -248,6 +251,7 @@ class LiberoEnvironment:
         with _quietly():
             self._resets.reset(seed, resets_before, scenes_before)
         self._stepper = ExactStepper(self._environment)
+        self._steps_letting_go = 0
         if simulator_state is not None:
             self._control.set_state(simulator_state)
         self._environment.sim.forward()
@@ -335,9 +339,23 @@ class LiberoEnvironment:
         action = np.asarray(action, np.float64)
         if action.shape != (7,) or not np.isfinite(action).all():
             raise ConfigurationError(f"action: expected 7 finite numbers, got {action}.")
+        if self._steps_letting_go:
+            self._steps_letting_go -= 1
+            action = np.append(action[:6], HOLD_ACTION[6])
         self._observed_qpos, after = self._stepper.step(action)
         self._observed_fingers = after[self._fingers]
         self._environment._post_process()
+
+    def disturb(self, rng: np.random.Generator) -> str:
+        """Let what the hand holds fall, or else move what is to be moved next by 3 to 8 cm.
+
+        Returns:
+            `dropped` or `moved`; nothing where the task is about no object, or there is no free place.
+        """
+        if self.scene.held_object is not None:
+            self._steps_letting_go = _LET_GO_STEPS
+            return "dropped"
+        return "moved" if move_aside(self.scene, rng) else ""
 
     def success(self) -> bool:
         """Whether the goal predicates hold."""

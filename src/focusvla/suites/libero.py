@@ -117,6 +117,14 @@ PROTOCOLS = (
         scenes_before=0,
         displacement_meters=_DISPLACEMENT_METERS,
     ),
+    replace(
+        _OPENVLA,
+        name="libero_disturbed",
+        revision=1,
+        source="this project: libero_openvla, and after a drawn number of steps what the hand holds falls, or else what "
+        "is to be grasped next is moved by 3 to 8 cm",
+        disturbed_steps=(20, 100),
+    ),
 )
 """The published one first; an earlier revision holds the rules that a name had before."""
 

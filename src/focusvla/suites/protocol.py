@@ -40,6 +40,9 @@ class Protocol:
     """Whether trial n begins at the benchmark's init state n, or at what a reset draws from its seed."""
     displacement_meters: Mapping[str, float] = field(default_factory=dict)
     """Per suite: each movable object that the task names is moved by up to this much along x and y each."""
+    disturbed_steps: tuple[int, int] | None = None
+    """Range from which it is drawn after how many policy steps the scene is disturbed, once in an episode; None for
+    never. Environments then are `focusvla.simulation.environment.Disturbable`."""
     actions_per_inference: int = 8
     """Actions of each chunk that are carried out before the policy is asked again, unless the user says otherwise; 0 for
     all of them."""

@@ -83,6 +83,13 @@ class ReachEnvironment:
         self._speed = float(np.abs(action).max())
         self._places[2] = np.clip(self._places[2] + FULL_COMMAND * np.clip(action, -1, 1), 0.0, 1.0)
 
+    def disturb(self, rng: np.random.Generator) -> str:
+        """Move the disc that the task names by 20 cm, towards the middle of the table."""
+        angle = rng.uniform(-0.5, 0.5)
+        toward = np.sign(0.5 - self._places[0, 0])
+        self._places[0] += 0.2 * np.array([toward * np.cos(angle), np.sin(angle)])
+        return "moved"
+
     def success(self) -> bool:
         """Whether the hand rests over the disc; who only passes by has not reached it."""
         return bool(np.linalg.norm(self.offset) < RADIUS and self._speed < REST)

@@ -51,6 +51,7 @@ _ROW = Suite(
         _protocol("reach"),
         _protocol("reach_long", max_steps=120),
         _protocol("reach_wide", displacement_meters=dict.fromkeys(WORDS, 0.1)),
+        _protocol("reach_disturbed", disturbed_steps=(2, 8)),
         _protocol("reach_resized", drawn_size=64, sent_size=48),
     ),
 )
