@@ -74,7 +74,8 @@ class Attempts:
 
     def begin(self) -> tuple[int, int] | None:
         """The next attempt, or None if all have begun."""
-        chosen = next((each for each in self.order() if each not in self._begun | self.ended.keys()), None)
+        known = self._begun | self.ended.keys()
+        chosen = next((each for each in self.order() if each not in known), None)
         if chosen:
             self._begun.add(chosen)
         return chosen
