@@ -85,13 +85,34 @@ def test_a_trajectory_has_each_action_with_the_state_before_it_and_recalls_what_
     np.testing.assert_array_equal(trajectory["actions"], np.concatenate(chunks))
     assert [len(trajectory[name]) for name in ("states", "snapshots")] == [33, 33]
     np.testing.assert_array_equal(trajectory["states"][[0, 16, 32]], [each.state for each in asked])
-    recalled = player.recall(SETTING, PlannedEpisode("aloha", 0, 3), trajectory)
-    assert set(recalled) == {"state", *(f"image.{camera}" for camera in CAMERAS)}
-    for index in range(2):
-        np.testing.assert_array_equal(recalled["state"][index], asked[index].state)
-        for camera in CAMERAS:
-            np.testing.assert_array_equal(recalled[f"image.{camera}"][index], asked[index].images[camera])
-    assert len(recalled["state"]) == 2
+    for recalling in (player, EpisodePlayer()):  # the second has to draw them
+        recalled = recalling.recall(SETTING, PlannedEpisode("aloha", 0, 3), trajectory)
+        assert set(recalled) == {"state", *(f"image.{camera}" for camera in CAMERAS)}
+        for index in range(2):
+            np.testing.assert_array_equal(recalled["state"][index], asked[index].state)
+            for camera in CAMERAS:
+                np.testing.assert_array_equal(recalled[f"image.{camera}"][index], asked[index].images[camera])
+        assert len(recalled["state"]) == 2
+    spent = ended.result.seconds_by_activity
+    assert {*spent} == {"building", "simulating", "drawing", "answering"}
+    assert 0 < spent["drawing"] < sum(spent.values()) <= ended.result.seconds + 0.01
+
+
+def test_what_a_player_saw_itself_is_shown_without_drawing_it_again(player, monkeypatch):
+    request = ask(player, "")
+    chunk = np.tile(request.observation.state, (16, 1)).astype(np.float32)
+    assert isinstance(player.proceed(chunk), Question)
+    ended = player.proceed(np.zeros((0, 14), np.float32))
+    assert isinstance(ended, PlayedEpisode)
+    drawn = []
+    draw = AlohaEnvironment.replay_images
+    monkeypatch.setattr(AlohaEnvironment, "replay_images", lambda *a: drawn.append(1) or draw(*a))
+    planned = PlannedEpisode("aloha", 0, 3)
+    player.recall(SETTING, planned, ended.trajectory)
+    assert not drawn
+    video = player.draw_video(SETTING, planned, ended.trajectory["snapshots"], 32)
+    assert len(drawn) == 1  # of steps 0 and 10, the policy looked at the first
+    assert len(video) > 1000
 
 
 def test_an_episode_is_recalled_with_its_own_places_of_fixtures_after_others_were_played(player):
@@ -106,8 +127,9 @@ def test_an_episode_is_recalled_with_its_own_places_of_fixtures_after_others_wer
         asked.append(request.observation)
         player.proceed(still)
         played.append(player.proceed(none))
+    drawing = EpisodePlayer()  # which has seen none of it
     for trial in (0, 1):
-        recalled = player.recall(setting, PlannedEpisode("libero_goal", 0, trial), played[trial].trajectory)
+        recalled = drawing.recall(setting, PlannedEpisode("libero_goal", 0, trial), played[trial].trajectory)
         for camera in cameras:
             np.testing.assert_array_equal(recalled[f"image.{camera}"][0], asked[trial].images[camera])
 

@@ -8,6 +8,7 @@ import pytest
 
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.evaluation.identity import PolicyIdentity
+from focusvla.evaluation.pace import Pace
 from focusvla.evaluation.results import (
     FORMAT,
     EpisodeResult,
@@ -226,3 +227,13 @@ def test_variants_and_controls_do_not_count_for_the_clean_suite():
 def test_the_first_trials_the_first_success_and_the_first_failure_are_drawn(outcomes, num_first, drawn):
     results = [replace(RESULT, trial=trial, success=success) for trial, success in enumerate(outcomes)]
     assert [result.trial for result in worth_drawing(results, num_first)] == drawn
+
+
+def test_the_pace_is_of_all_episodes_and_of_older_ones_says_only_how_many():
+    pace = Pace()
+    assert str(pace) == ""
+    pace.add(replace(RESULT, seconds_by_activity={"drawing": 3.0, "simulating": 1.0}))
+    pace.add(replace(RESULT, seconds_by_activity={}))
+    assert pace.to_dict()["seconds_by_activity"] == {"drawing": 3.0, "simulating": 1.0}
+    assert pace.to_dict()["episodes_per_minute"] > 2
+    assert str(pace).endswith("a minute: drawing 75 %, simulating 25 %")

@@ -1,7 +1,7 @@
 """A checkpoint in the simulator."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.table import Table
@@ -9,6 +9,9 @@ from rich.table import Table
 from focusvla.cli.output import AsJson, for_people, say, say_device, say_json
 from focusvla.cli.progress import bar
 from focusvla.config import EvaluationConfig
+
+if TYPE_CHECKING:
+    from focusvla.evaluation.pace import Pace
 
 _EVALUATION = EvaluationConfig()
 
@@ -34,27 +37,29 @@ def evaluate(
         output: Folder of the results: a JSON line per episode, videos.
         config: Which episodes.
     """
+    from focusvla.evaluation.pace import Pace
     from focusvla.evaluation.results import summarize
     from focusvla.evaluation.tables import render, table_of_robustness
 
-    robustness = None
+    robustness, pace = None, Pace()
     with for_people(as_json):
-        results = run_evaluation(checkpoint, output, config)
+        results = run_evaluation(checkpoint, output, config, pace=pace)
         if config.robustness:
             robustness = table_of_robustness(results)
             say(render(robustness, "markdown"))
     if as_json:
         table = robustness and robustness.to_dict()
-        say_json({"results": str(output), **summarize(results), "robustness": table})
+        say_json({"results": str(output), **summarize(results), "robustness": table, "pace": pace.to_dict()})
 
 
-def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
-    """Evaluate with a progress bar."""
+def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str, pace: "Pace | None" = None):
+    """Evaluate with a progress bar; `pace` is told of what is played."""
     from focusvla.evaluation.evaluate import evaluate as run
+    from focusvla.evaluation.pace import Pace
     from focusvla.evaluation.policies import source_of
     from focusvla.evaluation.results import EpisodeResult
 
-    succeeded = [0, 0]
+    succeeded, pace = [0, 0], pace or Pace()
 
     with bar(label) as shown:
 
@@ -62,7 +67,8 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
             if result is not None:
                 succeeded[0] += result.success
                 succeeded[1] += 1
-            note = f"{succeeded[0]} of {succeeded[1]} succeeded" if succeeded[1] else ""
+                pace.add(result)
+            note = f"{succeeded[0]} of {succeeded[1]} succeeded, {pace}" if succeeded[1] else ""
             shown.update(done, total, note)
             if remark:
                 shown.say(remark)
@@ -72,7 +78,13 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str):
         return run(source, config, output, on_progress)
 
 
-def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, label: str = "evaluation"):
+def run_evaluation(
+    checkpoint: Path,
+    output: Path,
+    config: EvaluationConfig,
+    label: str = "evaluation",
+    pace: "Pace | None" = None,
+):
     """Evaluate with a progress bar and a table; what `evaluate` and `quickstart` share."""
     from focusvla.evaluation.results import (
         clean_results,
@@ -82,7 +94,7 @@ def run_evaluation(checkpoint: Path, output: Path, config: EvaluationConfig, lab
     )
     from focusvla.suites import protocol_of
 
-    results = play(checkpoint, output, config, label)
+    results = play(checkpoint, output, config, label, pace)
     clean = clean_results(results)
     rules = protocol_of(config.suites, config.protocol).name
     expert = expert_rates(rules)

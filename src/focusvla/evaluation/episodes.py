@@ -19,8 +19,9 @@ from focusvla.data.video import encode_video
 from focusvla.errors import RenderingError
 from focusvla.evaluation.disturbances import Disturbed
 from focusvla.evaluation.identity import PolicyIdentity
-from focusvla.evaluation.presentation import environment_of
+from focusvla.evaluation.presentation import environment_of, shows_as_drawn
 from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND, EpisodeResult
+from focusvla.evaluation.watched import KeptPictures, Pictures, Stopwatch, Watched
 from focusvla.simulation.environment import only_environment, suite_tasks
 from focusvla.simulation.trajectory import TrajectoryRecorder
 from focusvla.suites import Protocol
@@ -127,8 +128,25 @@ class _Blinded:
         return dataclasses.replace(own, images={camera: shown[camera] for camera in cameras})
 
 
+class _Redrawing:
+    """Draws an episode's pictures anew, from its snapshots; the scene is set when the first is asked for."""
+
+    def __init__(self, environment: Any, start: Any, snapshots: Float[np.ndarray, "steps joints"]):
+        self._environment, self._start, self._snapshots = environment, start, snapshots
+        self._is_set = False
+
+    def __call__(self, step: int) -> Pictures:
+        if not self._is_set:
+            self._environment.reset(self._start)  # which places fixtures
+            self._is_set = True
+        return self._environment.replay_images(self._snapshots[step])
+
+
 class EpisodePlayer:
     """Plays one episode at a time in this process's one environment."""
+
+    def __init__(self):
+        self._kept = KeptPictures()
 
     def begin(
         self,
@@ -144,11 +162,13 @@ class EpisodePlayer:
         """
         self._began = time.monotonic()
         self._setting, self._planned = setting, planned
+        self._stopwatch, self._pictures = Stopwatch(), dict[int, Pictures]()
         rules, traits = setting.protocol, setting.traits
-        self._environment = environment_of(rules, planned.suite, planned.task, traits.spec)
+        with self._stopwatch.times("building"):
+            self._environment = environment_of(rules, planned.suite, planned.task, traits.spec)
         self._start = rules.start(planned.suite, planned.trial)
         self._recorder = TrajectoryRecorder(self._environment)
-        played: Any = self._environment
+        played: Any = Watched(self._environment, self._stopwatch)
         self._disturbed: Disturbed | None = None
         if rules.disturbed_steps is not None:
             played = self._disturbed = Disturbed(played, rules, (planned.task, planned.trial))
@@ -170,6 +190,7 @@ class EpisodePlayer:
 
     def proceed(self, chunk: Float[np.ndarray, "steps action"]) -> Question | PlayedEpisode:
         """Play what the policy answered, up to the next question or the episode's end."""
+        self._stopwatch.add("answering", time.perf_counter() - self._asked)
         return self._continue(chunk)
 
     def abandon(self, reason: str) -> PlayedEpisode:
@@ -186,8 +207,10 @@ class EpisodePlayer:
             raise
         except Exception:  # noqa: BLE001 - one episode must not stop an evaluation; its traceback is in the results
             return self._finish(None, traceback.format_exc())
+        self._pictures[len(self._recorder.actions)] = dict(observation.images)
         if self._planned.condition == LANGUAGE_BLIND:
             observation = dataclasses.replace(observation, instruction=self._another_instruction())
+        self._asked = time.perf_counter()
         return Question(self._planned, self._recorder.num_inferences, observation)
 
     def _another_instruction(self) -> str:
@@ -219,7 +242,10 @@ class EpisodePlayer:
             disturbance=disturbed.kind if disturbed else "",
             disturbed_at=disturbed.step if disturbed else None,
             closings_after=disturbed.closings if disturbed else None,
+            seconds_by_activity={name: round(value, 3) for name, value in self._stopwatch.seconds.items()},
         )
+        if not planned.condition and not error:
+            self._kept.keep((planned.suite, planned.task), planned.trial, result.success, self._pictures)
         return PlayedEpisode(result, recorder.trajectory())
 
     def recall(
@@ -227,13 +253,13 @@ class EpisodePlayer:
     ) -> dict[str, np.ndarray]:
         """What the policy was asked about along an episode: `image.CAMERA` (inferences, height, width, 3) uint8 for each
         camera it looks through, and `state` (inferences, state)."""
-        rules = setting.protocol
+        rules, cameras = setting.protocol, setting.traits.cameras
         environment = environment_of(rules, planned.suite, planned.task, setting.traits.spec)
-        environment.reset(rules.start(planned.suite, planned.trial))  # which places fixtures
-        asked = slice(0, len(trajectory["actions"]), setting.actions_per_inference)
-        shown = [environment.replay_images(snapshot) for snapshot in trajectory["snapshots"][asked]]
-        images = {f"image.{c}": np.stack([frame[c] for frame in shown]) for c in setting.traits.cameras}
-        return images | {"state": trajectory["states"][asked]}
+        asked = range(0, len(trajectory["actions"]), setting.actions_per_inference)
+        draw = _Redrawing(environment, rules.start(planned.suite, planned.trial), trajectory["snapshots"])
+        shown = self._kept.shown((planned.suite, planned.task), planned.trial, asked, draw)
+        images = {f"image.{c}": np.stack([frame[c] for frame in shown]) for c in cameras}
+        return images | {"state": trajectory["states"][asked.start : asked.stop : asked.step]}
 
     def draw_video(
         self,
@@ -244,12 +270,18 @@ class EpisodePlayer:
     ) -> bytes:
         """All cameras side by side along an episode, `size` pixels each, as H.264 in MP4."""
         environment = only_environment(planned.suite, planned.task, size)
-        environment.reset(setting.protocol.start(planned.suite, planned.trial))  # which places fixtures
         stride = steps_per_frame(environment.spec.control_rate_hz)
-        frames = [
-            np.concatenate(list(environment.replay_images(snapshot).values()), axis=1)
-            for snapshot in snapshots[::stride]
-        ]
+        rules, cameras = setting.protocol, [camera.name for camera in environment.spec.cameras]
+        draw = _Redrawing(environment, rules.start(planned.suite, planned.trial), snapshots)
+        steps = range(0, len(snapshots), stride)
+        were_seen = {*cameras} <= {*setting.traits.cameras} and shows_as_drawn(
+            rules, setting.traits.spec, size
+        )
+        if were_seen:
+            shown = self._kept.shown((planned.suite, planned.task), planned.trial, steps, draw)
+        else:
+            shown = [draw(step) for step in steps]
+        frames = [np.concatenate([frame[camera] for camera in cameras], axis=1) for frame in shown]
         picture = Camera("all", *frames[0].shape[:2])
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "video.mp4"

@@ -27,17 +27,22 @@ def drawn_size(rules: Protocol, policy: Spec) -> int:
     return rules.drawn_size or policy.cameras[0].height
 
 
+def shows_as_drawn(rules: Protocol, policy: Spec, size: int) -> bool:
+    """Whether a policy sees pictures of `size` pixels a side as the simulator draws them."""
+    return {drawn_size(rules, policy), rules.sent_size or size, policy.cameras[0].height} == {size}
+
+
 def presented(environment: SimulatedEnvironment, rules: Protocol, policy: Spec) -> SimulatedEnvironment:
     """`environment`, whose pictures have the size that is drawn, as the protocol shows it to a policy.
 
     Raises:
         SpecMismatchError: the policy is for another environment.
     """
-    size, drawn = policy.cameras[0].height, drawn_size(rules, policy)
+    size = policy.cameras[0].height
     cameras = tuple(replace(camera, height=size, width=size) for camera in environment.spec.cameras)
     shown = replace(environment.spec, cameras=cameras)
     policy.require_equal(shown, "the policy", "the environment")
-    if {drawn, rules.sent_size or size} == {size} and rules.gripper == "sign":
+    if shows_as_drawn(rules, policy, size) and rules.gripper == "sign":
         return environment
     wrapped: Any = PresentedEnvironment(environment, shown, rules)
     return wrapped

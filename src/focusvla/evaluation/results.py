@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,6 +37,7 @@ _ADDED: Mapping[str, Any] = {
     "disturbance": "",
     "disturbed_at": None,
     "closings_after": None,
+    "seconds_by_activity": {},
 }
 """Fields that results have not had from their beginning, with what was true of lines without them."""
 _log = logging.getLogger(__name__)
@@ -74,6 +75,8 @@ class EpisodeResult:
     """Policy steps before that."""
     closings_after: int | None = None
     """How often the policy then closed the gripper anew: 1 where it grasped again once."""
+    seconds_by_activity: dict[str, float] = field(default_factory=dict)
+    """What `seconds` went into: building the environment, simulating, drawing, and waiting for the policy's answers."""
 
 
 @dataclass(frozen=True)
