@@ -7,14 +7,19 @@ asked, every 8 actions. Episodes per minute count resets and settling on both si
 is left out, since it builds the environment. One episode is also timed in one process through both loops, alternating,
 without its reset; both must end in the same state and picture, to the last bit.
 
+With `--checkpoint RUN` a policy that looks plays instead: the whole command `focusvla evaluate`, imports and builds of
+environments included, over all tasks of `--suites`, `--trials` each. `--profile` prints what its episodes waited for.
+
 With `--vla-eval-python` such episodes are also played through the evaluation harness vla-eval, from reset to success
 (`peer_vla_eval.py` says what is compared).
 
     python benchmarks/evaluation.py [--vla-eval-python PATH] [--quick]
+    python benchmarks/evaluation.py --checkpoint RUN [--suites libero_goal ...] [--trials 5] [--profile] [--quick]
 
 The last line is a JSON object: `speedup_over_reference_loop` is the ratio of episodes per minute, `one_process_speedup`
 that of one episode's seconds, `speedup_over_vla_eval` that against vla-eval with one playing process on each side;
-`player_mib` and `policy_mib` are the greatest memory of a process.
+`player_mib` and `policy_mib` are the greatest memory of a process. With `--checkpoint` it has
+`whole_command_episodes_per_minute`, `seconds` of the command, and `seconds_by_activity`, summed over episodes.
 """
 
 import argparse
@@ -23,6 +28,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -45,6 +52,7 @@ from focusvla.suites import Start
 from focusvla_client import rollout
 
 TASK, INIT_STATE, IMAGE_SIZE = 2, 1, 256
+SUITES = ["libero_object", "libero_spatial", "libero_goal", "libero_10"]
 FULL = {"repeats": 3, "timed_episodes": 2}
 QUICK = {"repeats": 1, "timed_episodes": 1, "max_steps": 2 * CHUNK}  # the first two chunks of each episode
 
@@ -132,6 +140,28 @@ def evaluated_episodes(recorded: list[list[np.ndarray]]) -> dict[str, float]:
     }
 
 
+def whole_command(checkpoint: Path, suites: list[str], trials: int, tasks: list[int]) -> dict[str, Any]:
+    """Time `focusvla evaluate` as a user starts it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "focusvla", "evaluate", "--checkpoint", str(checkpoint), "--json"]
+        command += ["--output", f"{folder}/results", "--suites", *suites, "--trials", str(trials)]
+        command += ["--tasks", *map(str, tasks)] if tasks else []
+        began = time.monotonic()
+        ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        seconds = time.monotonic() - began
+    told = json.loads(ended.stdout)
+    episodes = told["success"]["episodes"]
+    return {
+        "whole_command_episodes_per_minute": round(60 * episodes / seconds, 2),
+        "episodes": episodes,
+        "successes": told["success"]["successes"],
+        "seconds": round(seconds, 1),
+        "seconds_by_activity": told["pace"]["seconds_by_activity"],
+        "suites": suites,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
 def children_mib() -> list[float]:
     """Greatest resident memory so far of each process that this one started, oldest first."""
     found = {}
@@ -152,7 +182,22 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="one repeat, under a minute")
     parser.add_argument("--vla-eval-python", type=Path, help="of a virtual environment with vla-eval")
+    parser.add_argument("--checkpoint", type=Path, help="of a run or a checkpoint of LIBERO")
+    parser.add_argument("--suites", nargs="+", default=SUITES)
+    parser.add_argument("--trials", type=int, default=5)
+    parser.add_argument("--profile", action="store_true", help="a table of what episodes waited for")
     arguments = parser.parse_args()
+    if arguments.checkpoint:
+        quick = (
+            (arguments.suites[:1], 2, [0, 1]) if arguments.quick else (arguments.suites, arguments.trials, [])
+        )
+        figures = whole_command(arguments.checkpoint, *quick)
+        if arguments.profile:
+            print("| activity | seconds an episode |\n|---|---|")
+            for activity, seconds in figures["seconds_by_activity"].items():
+                print(f"| {activity} | {seconds / figures['episodes']:.2f} |")
+        print(json.dumps(figures))
+        return
     repeats = 1 if arguments.quick else 5
     if arguments.vla_eval_python:
         require_versions(arguments.vla_eval_python)
