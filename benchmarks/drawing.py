@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from focusvla.demonstrations.scripted import scripted_expert
+from focusvla.errors import ConfigurationError
 from focusvla.simulation.environment import only_environment, suite_tasks
 from focusvla.simulation.libero import CAMERAS
 from focusvla.simulation.workers import Call, simulate
@@ -72,19 +73,22 @@ def compare(suite: str, task: int, states: int) -> tuple[str, list[float], list[
     environment.reset(Start(init_state=0))
     environment.observe(tuple(CAMERAS))  # compiles what is compiled once
     comparison = Comparison(states)
-    try:
-        for seed in range(FIRST_SEED, FIRST_SEED + states):
+    for seed in range(FIRST_SEED, FIRST_SEED + states):
+        start = Start(init_state=None, seed=seed, displacement_meters=suite_of(suite).displacement_meters)
+        try:
             rollout(
                 environment,
                 scripted_expert(environment),
-                Start(init_state=None, seed=seed, displacement_meters=suite_of(suite).displacement_meters),
+                start,
                 max_steps=suite_of(suite).demonstration_steps,
                 actions_per_inference=1,
                 stop_on_success=False,
                 observers=[comparison],
             )
-    except Enough:
-        pass
+        except ConfigurationError:  # no free place for what is displaced
+            continue
+        except Enough:
+            break
     return suite, comparison.here, comparison.reference, comparison.unequal
 
 

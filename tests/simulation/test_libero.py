@@ -92,6 +92,8 @@ def test_a_whole_episode_is_bit_equal_to_the_benchmarks_own_stepping(environment
         ]
         np.testing.assert_array_equal(ours.state, np.concatenate(state).astype(np.float32))
         with _quietly():
+            # It draws in whichever context is current, and knows its own lists only.
+            benchmark.env.sim._render_context_offscreen.gl_ctx.make_current()
             observation, _, done, _ = benchmark.step(np.asarray(action, np.float64).tolist())
         environment.apply(action)
         np.testing.assert_array_equal(

@@ -7,13 +7,16 @@ drawn in `observe` only. The simulator comes from the package `libero-pro-benchm
 
 import contextlib
 import copy
+import gc
 import io
 import logging
 import math
 import os
 import warnings
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -53,6 +56,9 @@ _FALL_METERS = 0.2
 """Objects are dropped from up to 9 cm above where they come to stand; what sinks further has missed the table."""
 
 
+_IMPORTED_MEANWHILE = ("numba", "matplotlib.cm")
+"""What the simulator's packages import and what takes as long as finding out how to draw, on which it does not depend."""
+
 _OWN_WORDS = ("_lan", "_task")
 """LIBERO-PRO's suites that say something else than the task's name, from which all other instructions are made; policies
 are trained on those, and the files of the other suites differ from them in single words."""
@@ -70,12 +76,35 @@ def _quietly() -> Generator[None]:
         logging.disable(logging.NOTSET)
 
 
+@contextlib.contextmanager
+def _without_garbage_collection() -> Generator[None]:
+    """What is imported and built stays; looking for garbage in it takes 0.2 s of a process's first environment."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 @cache
-def _benchmark(suite: str) -> Any:
-    select_rendering_back_end()
+def _prepare() -> None:
+    """Set the variables that the simulator's packages look at when they are imported."""
     give_compilers_a_cache()
     # Where another LIBERO keeps its files, written by its installation, must not decide what is played here.
     os.environ["LIBERO_CONFIG_PATH"] = os.devnull
+    with ThreadPoolExecutor(1) as beside, _quietly(), _without_garbage_collection():
+        chosen = beside.submit(select_rendering_back_end)  # which waits for a process
+        for package in _IMPORTED_MEANWHILE:
+            with contextlib.suppress(ImportError):
+                import_module(package)
+        chosen.result()
+
+
+@cache
+def _benchmark(suite: str) -> Any:
+    _prepare()
     with _quietly():
         try:
             from libero.libero import benchmark
@@ -143,7 +172,7 @@ class LiberoEnvironment:
         """
         self.task = task
         self.spec = libero_spec(image_size)
-        with _quietly():
+        with _quietly(), _without_garbage_collection():
             mujoco = load_mujoco()
             from libero.libero.envs.env_wrapper import ControlEnv
 

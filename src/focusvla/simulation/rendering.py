@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -141,7 +142,11 @@ class Renderer:
             self._context = platform.GLContext(width, height)
             _close_at_exit()
             self._context.make_current()
-            self._drawing = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+            software = _software_drawing()
+            # Meshes that MuJoCo need not draw are not sent to it either, which takes it half a second.
+            with _without_faces(model) if software else nullcontext():
+                self._drawing = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+            self._has_meshes = software is None
         except Exception as error:
             raise RenderingError(
                 f"cannot open a rendering context: {error}. Run `focusvla doctor`."
@@ -154,7 +159,9 @@ class Renderer:
         self._viewpoint.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._perturbation = mujoco.MjvPerturb()
         self._viewport = mujoco.MjrRect(0, 0, width, height)
-        self._software = _software_drawing(model, self._scene, self._drawing, self._viewport)
+        self._software = None
+        if software is not None and self._drawing.offSamples == software.SAMPLES:
+            self._software = software(model, self._scene, self._drawing, self._viewport)
         self._is_checked = self._software is None or mujoco.__version__ in self._software.COMPARED_WITH
         self._closed = False
         _open_renderer = weakref.ref(self)
@@ -227,6 +234,10 @@ class Renderer:
         return image
 
     def _render_as_mujoco(self) -> UInt8[np.ndarray, "height width 3"]:
+        if not self._has_meshes:
+            self._has_meshes = True
+            for mesh in range(self._model.nmesh):
+                self._mujoco.mjr_uploadMesh(self._model, self._drawing, mesh)
         self._mujoco.mjr_render(self._viewport, self._scene, self._drawing)
         return self._pixels()
 
@@ -246,8 +257,8 @@ class Renderer:
             self._context.free()
 
 
-def _software_drawing(model: Any, scene: Any, context: Any, viewport: Any) -> Any:
-    """A `SoftwareDrawing`, where that is the faster way; else None."""
+def _software_drawing() -> Any:
+    """The class `SoftwareDrawing`, where the current context is one that it draws faster in; else None."""
     from focusvla.simulation.opengl import processor_rasterizes
 
     if not processor_rasterizes() or find_spec("numba") is None:
@@ -255,9 +266,18 @@ def _software_drawing(model: Any, scene: Any, context: Any, viewport: Any) -> An
     give_compilers_a_cache()
     from focusvla.simulation.software_drawing import SoftwareDrawing
 
-    if context.offSamples != SoftwareDrawing.SAMPLES:
-        return None
-    return SoftwareDrawing(model, scene, context, viewport)
+    return SoftwareDrawing
+
+
+@contextmanager
+def _without_faces(model: Any) -> Generator[None]:
+    """Let meshes be empty in this block."""
+    kept = model.mesh_facenum.copy()
+    model.mesh_facenum[:] = 0
+    try:
+        yield
+    finally:
+        model.mesh_facenum[:] = kept
 
 
 def _close_open_renderer() -> None:
