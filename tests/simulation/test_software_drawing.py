@@ -1,5 +1,9 @@
 """Where a processor rasterizes, pictures are MuJoCo's to the last bit, from a fraction of the triangles."""
 
+import subprocess
+import sys
+import zlib
+
 import numpy as np
 import pytest
 
@@ -129,6 +133,72 @@ def test_an_unknown_version_of_mujoco_is_compared_once_and_left_to_itself_if_it_
     assert renderer._software is None
     assert "pictures take longer" in caplog.text
     renderer.close()
+
+
+def test_scenes_share_textures_and_each_has_its_own():
+    """In one process, in turns, as in processes of their own; one renderer is left open and forgotten."""
+    from focusvla.simulation.rendering import MUJOCO_GROUPS, Renderer, load_mujoco
+
+    mujoco = load_mujoco()
+    first, second = scene(), scene().replace('rgb1=".1 .9 .2"', 'rgb1="1 1 0"')
+
+    def picture(xml: str, closes: bool = True) -> np.ndarray:
+        model = mujoco.MjModel.from_xml_string(xml)
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        renderer = Renderer(model, SIZE, SIZE, groups=MUJOCO_GROUPS)
+        image = renderer.draw(data, "front")
+        if closes:
+            renderer.close()
+        return image
+
+    pictures = [
+        picture(first),
+        picture(second),
+        picture(first),
+        picture(second, closes=False),
+        picture(first),
+    ]
+    np.testing.assert_array_equal(pictures[0], pictures[2])
+    np.testing.assert_array_equal(pictures[0], pictures[4])
+    np.testing.assert_array_equal(pictures[1], pictures[3])
+    assert (pictures[0] != pictures[1]).any()
+    alone = subprocess.run(
+        [sys.executable, "-c", ALONE], input=second, capture_output=True, text=True, check=True
+    )
+    assert alone.stdout == str(zlib.crc32(pictures[1].tobytes()))
+
+
+ALONE = f"""
+import sys, zlib
+from focusvla.simulation.rendering import MUJOCO_GROUPS, Renderer, load_mujoco, select_rendering_back_end
+select_rendering_back_end()
+mujoco = load_mujoco()
+model = mujoco.MjModel.from_xml_string(sys.stdin.read())
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+renderer = Renderer(model, {SIZE}, {SIZE}, groups=MUJOCO_GROUPS)
+renderer._aim(data, "front")
+print(zlib.crc32(renderer._render_as_mujoco().tobytes()), end="")
+"""
+
+
+def test_textures_beyond_what_is_kept_are_sent_again():
+    from focusvla.simulation.rendering import MUJOCO_GROUPS, Renderer, load_mujoco
+
+    mujoco = load_mujoco()
+    model = mujoco.MjModel.from_xml_string(scene())
+    other = mujoco.MjModel.from_xml_string("<mujoco/>")
+    for max_bytes in (10**9, 0):
+        renderer = Renderer(model, SIZE, SIZE, groups=MUJOCO_GROUPS)
+        pool = renderer._textures
+        if pool is None:
+            pytest.skip("a graphics card draws here")
+        renderer.close()
+        sent, pool._max_bytes = {*pool._names}, max_bytes
+        Renderer(other, SIZE, SIZE).close()
+        assert {*pool._names} == (sent if max_bytes else set())
+    pool._max_bytes = 300_000_000
 
 
 def test_only_triangles_that_a_sample_sees_are_kept():

@@ -19,7 +19,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("Materialfv", "Lightfv", "TexGenfv"), (_INT, _INT, _ADDRESS)),
     **dict.fromkeys(("BindTexture", "BindBuffer", "PolygonMode", "BlendFunc"), (_INT, _INT)),
     **dict.fromkeys(("StencilFunc", "StencilOp"), (_INT, _INT, _INT)),
-    **dict.fromkeys(("GenBuffers", "DeleteBuffers", "ClipPlane"), (_INT, _ADDRESS)),
+    **dict.fromkeys(("GenBuffers", "DeleteBuffers", "DeleteTextures", "ClipPlane"), (_INT, _ADDRESS)),
     **dict.fromkeys(("VertexPointer", "TexCoordPointer", "DrawElements"), (_INT, _INT, _INT, _ADDRESS)),
     "Materialf": (_INT, _INT, _REAL),
     "DepthMask": (_INT,),

@@ -1,7 +1,7 @@
 """Drawing without a screen: which back end works, and a renderer that draws one model.
 
-A process must not hold several OpenGL contexts at once (the third silently draws garbage with Mesa), so
-`Renderer` closes the one that was open before it.
+A process must not hold several OpenGL contexts at once (the third silently draws garbage with Mesa), so a `Renderer`
+closes the one that was open before it, or goes on in its context.
 """
 
 import atexit
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Collection, Generator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -22,6 +22,7 @@ from jaxtyping import Int32, UInt8
 
 from focusvla.errors import MissingDependencyError, RenderingError
 from focusvla.simulation.compiler_cache import give_compilers_a_cache
+from focusvla.simulation.texture_pool import TexturePool
 
 _log = logging.getLogger(__name__)
 _BACK_ENDS = ("egl", "osmesa")
@@ -42,6 +43,8 @@ LIBERO_GROUPS = (1, 2)
 """Those that the LIBERO benchmark draws: collision geometries (group 0) are left out."""
 
 _open_renderer: "weakref.ref[Renderer] | None" = None
+_kept: tuple[Any, TexturePool] | None = None
+"""The OpenGL context of this process and its textures, where a processor draws."""
 
 
 def select_rendering_back_end() -> str:
@@ -130,7 +133,7 @@ class Renderer:
         Geometries of `groups` are drawn. Where a processor rasterizes, pictures are those of MuJoCo's `mjr_render` to the
         last bit and take a third of its time.
         """
-        global _open_renderer
+        global _kept, _open_renderer
         mujoco = load_mujoco()
         _close_open_renderer()
         self._model = model
@@ -139,13 +142,17 @@ class Renderer:
         model.vis.global_.offwidth = max(width, model.vis.global_.offwidth)
         try:
             platform = importlib.import_module(f"mujoco.{select_rendering_back_end()}")
-            self._context = platform.GLContext(width, height)
+            self._context, self._textures = _kept or (platform.GLContext(width, height), None)
             _close_at_exit()
             self._context.make_current()
             software = _software_drawing()
-            # Meshes that MuJoCo need not draw are not sent to it either, which takes it half a second.
-            with _without_faces(model) if software else nullcontext():
+            if software is None:
                 self._drawing = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+            else:
+                self._textures = self._textures or TexturePool(mujoco)
+                _kept = self._context, self._textures
+                with _without_faces(model):  # which MuJoCo need not draw; sending them takes half a second
+                    self._drawing = self._textures.open(model)
             self._has_meshes = software is None
         except Exception as error:
             raise RenderingError(
@@ -250,11 +257,14 @@ class Renderer:
         """Free the context; called more than once it does nothing."""
         if not self._closed:
             self._closed = True
+            self._context.make_current()
             if self._software is not None:
-                self._context.make_current()
                 self._software.close()
+            if self._textures is not None:
+                self._textures.release(self._drawing)
             self._drawing.free()
-            self._context.free()
+            if self._textures is None:
+                self._context.free()
 
 
 def _software_drawing() -> Any:
@@ -286,7 +296,13 @@ def _close_open_renderer() -> None:
         previous.close()
 
 
+def _free_all() -> None:
+    _close_open_renderer()
+    if _kept is not None:
+        _kept[0].free()
+
+
 @cache
 def _close_at_exit() -> None:
     """Free the context before MuJoCo's first one's handler shuts EGL down: handlers run last in, first out."""
-    atexit.register(_close_open_renderer)
+    atexit.register(_free_all)
