@@ -168,7 +168,7 @@ class LiberoEnvironment:
     def __init__(self, task: Task, image_size: int = 256, mesh_cell_meters: float = 0.0):
         """Build `task`, its images being squares of `image_size` pixels.
 
-        With `mesh_cell_meters` pictures show simplified meshes: twice as fast, and for demonstrations only.
+        With `mesh_cell_meters` pictures show simplified meshes: somewhat faster, and for demonstrations only.
         """
         self.task = task
         self.spec = libero_spec(image_size)
