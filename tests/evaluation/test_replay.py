@@ -43,6 +43,28 @@ def test_a_demonstration_succeeds_again_and_with_the_gripper_reversed_it_does_no
 
 @pytest.mark.simulator
 @pytest.mark.slow
+def test_a_gripper_that_is_held_at_zero_replays_and_does_not_with_a_little_noise(tmp_path, recorded):
+    """LIBERO takes the sign of a gripper's action: 0 holds it, and 0.001 closes or opens it."""
+    data = shutil.copytree(recorded, tmp_path / "data")
+    (plain,) = replay(data, num_episodes=1, workers=1, noise=0.02)
+    assert plain.success
+    assert plain.state_difference > 0
+
+    file = next(data.glob("data/*/*.parquet"))
+    table = pq.read_table(file)
+    actions = np.array(table["action"].to_pylist(), np.float32)
+    closed = actions[:, 6] > 0
+    is_held = closed & np.concatenate([np.zeros(12, bool), closed[:-12]])
+    actions[is_held, 6] = 0
+    held = pa.FixedSizeListArray.from_arrays(pa.array(actions.reshape(-1)), 7)
+    pq.write_table(table.set_column(table.schema.get_field_index("action"), "action", held), file)
+    (exact,), (noisy,) = (replay(data, num_episodes=1, workers=1, noise=noise) for noise in (0.0, 0.02))
+    assert exact.success
+    assert not noisy.success
+
+
+@pytest.mark.simulator
+@pytest.mark.slow
 def test_disturbed_demonstrations_are_not_replayed(tmp_path, recorded):
     data = shutil.copytree(recorded, tmp_path / "data")
     episodes = next(data.glob("meta/episodes/*/*.parquet"))

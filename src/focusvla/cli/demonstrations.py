@@ -10,6 +10,7 @@ from rich.table import Table
 from focusvla.cli.output import AsJson, say, say_device, say_json
 from focusvla.cli.progress import bar
 from focusvla.config import CorrectionConfig, DemonstrationConfig, RegenerationConfig
+from focusvla.config.checks import require
 from focusvla.errors import DataError
 
 _DEMONSTRATION = DemonstrationConfig()
@@ -104,7 +105,9 @@ def regenerate(
     say(f"{len(summary['kept'])} episodes in {output}")
 
 
-def replay(data: Path, episodes: int = 0, workers: int = 0, as_json: AsJson = False) -> None:
+def replay(
+    data: Path, episodes: int = 0, workers: int = 0, noise: float = 0.0, as_json: AsJson = False
+) -> None:
     """Play undisturbed demonstrations back, to check the evaluation's conventions.
 
     Example: focusvla replay --data data/object --episodes 20
@@ -117,12 +120,17 @@ def replay(data: Path, episodes: int = 0, workers: int = 0, as_json: AsJson = Fa
         data: Folder of a data set that `focusvla demonstrate` recorded.
         episodes: How many, from the first on; 0 means all.
         workers: Simulating processes; 0 means one per core.
+        noise: Standard deviation of what is added to each number of an action, where half of what it spans in the data is
+            1. What 0.02 keeps from succeeding cannot be learned.
     """
     from focusvla.evaluation.replay import replay as run
     from focusvla.evaluation.results import SuccessRate
 
+    require(noise >= 0, "noise", "0 or more", noise)
     with bar("replay") as shown:
-        results = run(data, episodes, workers, lambda done, total, result: shown.update(done, total, ""))
+        results = run(
+            data, episodes, workers, noise, lambda done, total, result: shown.update(done, total, "")
+        )
     rate = SuccessRate(sum(result.success for result in results), len(results))
     if as_json:
         say_json({"success": rate.to_dict(), "episodes": [asdict(result) for result in results]})
@@ -142,6 +150,12 @@ def replay(data: Path, episodes: int = 0, workers: int = 0, as_json: AsJson = Fa
         say(f"replayed: {rate}")
     if rate.rate < 0.95:
         raise DataError(
-            f"data={data}: expected at least 95 % of the demonstrations to succeed again, got {rate}. A convention "
-            "differs between their recording and this evaluation: compare how states and pictures differ."
+            f"data={data}: expected at least 95 % of the demonstrations to succeed again, got {rate}. "
+            + (
+                "What does not survive a little noise cannot be learned: look for numbers that are held exactly, such "
+                "as a gripper's at 0."
+                if noise
+                else "A convention differs between their recording and this evaluation: compare how states and pictures "
+                "differ."
+            )
         )

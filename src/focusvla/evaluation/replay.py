@@ -3,6 +3,9 @@
 A demonstration succeeded once, so it succeeds again unless a convention differs between recording and evaluation: the
 images' orientation, the gripper's sign, what an action means, when an observation is taken. Disturbed demonstrations are
 left out: what they record is what the expert wanted, not what the arm was made to do.
+
+A policy answers nearly, never exactly, what it was taught. With noise on every number, what succeeds no more cannot be
+learned: a gripper held at exactly 0 where the simulator takes the sign, for one.
 """
 
 from collections.abc import Callable, Sequence
@@ -69,9 +72,13 @@ def replay(
     data: Path,
     num_episodes: int = 0,
     workers: int = 0,
+    noise: float = 0.0,
     on_episode: Callable[[int, int, Replay | None], None] = lambda done, total, result: None,
 ) -> list[Replay]:
     """Play undisturbed demonstrations of a data set back, the first `num_episodes` of them or all if 0.
+
+    With `noise`, each number of each action is off by a normal deviate of that many times half of what the number spans
+    in the data, and stays within it; which one is a function of the episode's number.
 
     Raises:
         DataError: the data set cannot be read.
@@ -84,7 +91,11 @@ def replay(
             f"data={data}: expected undisturbed demonstrations, got none among {source.num_episodes}. Record some with "
             "`focusvla demonstrate --noise 0 --no-pushes`."
         )
-    jobs = [Call(_replay_episode, (data, index)) for index in chosen[: num_episodes or None]]
+    lows, highs = zip(
+        *((a.min(0), a.max(0)) for a in (source.episode(i).action for i in chosen)), strict=True
+    )
+    span = np.min(lows, axis=0), np.max(highs, axis=0)
+    jobs = [Call(_replay_episode, (data, index, noise, *span)) for index in chosen[: num_episodes or None]]
     total, results = len(jobs), []
     on_episode(0, total, None)
     for result in simulate(lambda: jobs.pop(0) if jobs else None, workers):
@@ -103,16 +114,18 @@ def _is_undisturbed(metadata: dict[str, Any], data: Path) -> bool:
     return metadata["noise"] == 0 and not metadata["pushes"] and begins_at_its_start
 
 
-def _replay_episode(data: Path, index: int) -> Replay:
+def _replay_episode(data: Path, index: int, noise: float, low: np.ndarray, high: np.ndarray) -> Replay:
     source = LeRobotSource(data)
     metadata, episode = source.metadata(index), source.episode(index)
     environment = only_environment(metadata["suite"], metadata["task"], source.spec.cameras[0].height)
     source.spec.require_equal(environment.spec, "the data set", "the environment")
     cameras = [camera.name for camera in source.spec.cameras]
     look = _FirstLook()
+    deviates = np.random.default_rng(index).standard_normal(episode.action.shape)
+    actions = np.clip(episode.action + noise * (high - low) / 2 * deviates, low, high).astype(np.float32)
     played = rollout(
         environment,
-        RecordedActions(episode.action, cameras),
+        RecordedActions(actions, cameras),
         Start(**metadata["start"]),
         max_steps=len(episode) + 1,
         actions_per_inference=ACTIONS_PER_INFERENCE,
