@@ -97,7 +97,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--presets", nargs="+", default=["mini", "paper"])
+    parser.add_argument("--presets", nargs="+", help="`mini` and `paper` if not given")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precisions", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
     parser.add_argument("--modes", nargs="+", choices=["plain", *MODES, "reference"])
@@ -107,9 +107,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=120.0, help="for all calls; 5 are made in any case")
     parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="two calls")
+    parser.add_argument("--quick", action="store_true", help="two calls, of `mini` if no preset is given")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    arguments.presets = arguments.presets or (["mini"] if arguments.quick else ["mini", "paper"])
     if arguments.quick:
         arguments.calls, arguments.warm_up = 2, 1
     return arguments

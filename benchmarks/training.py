@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--presets", nargs="+", default=["mini", "paper"])
+    parser.add_argument("--presets", nargs="+", help="`mini` and `paper` if not given")
     parser.add_argument("--batch-size", type=int, help="the preset's if not given")
     parser.add_argument("--micro-batch-size", type=int, default=0)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="the preset's if not given")
@@ -64,9 +64,12 @@ def main() -> None:
     parser.add_argument("--memory-gb", type=float, help="choose passes and recomputation that fit")
     parser.add_argument("--device", choices=["auto", "cpu"], default="auto")
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--quick", action="store_true", help="two steps of batch 2")
+    parser.add_argument(
+        "--quick", action="store_true", help="two steps of batch 2, of `mini` if no preset is given"
+    )
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    arguments.presets = arguments.presets or (["mini"] if arguments.quick else ["mini", "paper"])
     if arguments.quick:
         arguments.steps, arguments.batch_size = 2, 2
     if arguments.alone:
