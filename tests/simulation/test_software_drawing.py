@@ -7,8 +7,6 @@ import zlib
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.simulator
-
 SIZE = 64
 
 ROUND = "".join(
@@ -241,6 +239,7 @@ def test_only_triangles_that_a_sample_sees_are_kept():
     assert see_through[1].tolist() == [2, 2]
 
 
+@pytest.mark.simulator
 @pytest.mark.slow
 @pytest.mark.parametrize("suite", ["libero_object", "libero_goal", "libero_spatial", "libero_10"])
 def test_pictures_of_the_benchmark_are_its_own(suite):

@@ -51,8 +51,7 @@ def correct(
 
     Example: focusvla correct runs/goal --suite libero_goal --output data/corrections
 
-    The policy plays for a drawn number of steps, then the expert takes over; only its part is recorded. Interrupted, the
-    same command goes on where it stopped.
+    The policy plays for a drawn number of steps; then the expert is recorded. Interrupted, the same command goes on.
 
     Args:
         checkpoint: Folder of a checkpoint, or of a training run, whose newest is taken.

@@ -1,15 +1,19 @@
 """The arithmetic of robosuite's controller on small arrays, which numpy takes longer to call than to compute.
 
 Only copies, sums and products of single numbers are compiled here, which round alike everywhere; matrix products stay
-with the library that the benchmark has them from.
+with the library that the benchmark has them from. Types are not checked: a checker's wrapper cannot be
+compiled.
 """
 
 # pyright: basic, reportUntypedFunctionDecorator=false
+from typing import no_type_check
+
 import numba
 import numpy as np
 
 
 @numba.njit(cache=True, error_model="numpy")
+@no_type_check
 def take_arm(
     jacobian_position, jacobian_rotation, mass, qpos, qvel, joints, position, rotation, both, arm_mass
 ):
@@ -26,6 +30,7 @@ def take_arm(
 
 
 @numba.njit(cache=True, error_model="numpy")
+@no_type_check
 def spring(goal, position, rotation_error, velocity, rotation_velocity, kp, kd):
     """The force and the torque that pull the hand to its goal."""
     force, torque = np.empty(3), np.empty(3)
@@ -36,6 +41,7 @@ def spring(goal, position, rotation_error, velocity, rotation_velocity, kp, kd):
 
 
 @numba.njit(cache=True, error_model="numpy")
+@no_type_check
 def sum_torques(torques, bias, joints, nullspace_torques):
     """Add what holds the arm against gravity and what keeps its elbow, to `torques`."""
     for i in range(len(torques)):
@@ -44,6 +50,7 @@ def sum_torques(torques, bias, joints, nullspace_torques):
 
 
 @numba.njit(cache=True, error_model="numpy")
+@no_type_check
 def set_controls(torques, low, high, actuators, grip, opening, fingers, bias, weight, controls):
     """Write the arm's torques and the fingers' places, each within its limits, to `controls`."""
     for i in range(len(torques)):

@@ -1,9 +1,12 @@
 """The loops of `focusvla.simulation.visible_triangles`, compiled when they first run and then kept on disk.
 
 Screen positions are in pixels from the left (`xs`) and from below (`ys`), `ws` are distances before the camera in meters.
+Types are not checked: a checker's wrapper cannot be compiled.
 """
 
 # pyright: basic, reportUntypedFunctionDecorator=false
+from typing import no_type_check
+
 import numba
 import numpy as np
 
@@ -22,6 +25,7 @@ _ROUNDING = np.float32(4e-5)
 
 
 @numba.njit(cache=True, error_model="numpy")
+@no_type_check
 def number_rows(rows, slots, kept, numbers):
     """Write where each distinct row stands first to `kept`, and its number for each row; returns how many there are."""
     count = 0
@@ -41,6 +45,7 @@ def number_rows(rows, slots, kept, numbers):
 
 
 @numba.njit(cache=True, error_model="numpy")
+@no_type_check
 def find_corners(
     positions,
     faces,
@@ -87,6 +92,7 @@ def find_corners(
 
 
 @numba.njit(cache=True, error_model="numpy")
+@no_type_check
 def find_hidden(rectangles, nearest, depths, hidden):
     """Write to `hidden` which boxes lie behind what was found: each in a rectangle of pixels (left, bottom, right, top)
     and nowhere nearer than 1 / `nearest` meters."""
@@ -107,6 +113,7 @@ def find_hidden(rectangles, nearest, depths, hidden):
 
 
 @numba.njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
 def _project(matrix, positions, half, place):
     """Pixels from the left and from below, and the distance before the camera."""
     x, y, z = positions
@@ -127,6 +134,7 @@ def _project(matrix, positions, half, place):
 
 
 @numba.njit(cache=True, fastmath=True, error_model="numpy")
+@no_type_check
 def _face_the_camera(place, faces, window, mirrored, samples, chosen):
     """Write to `chosen` the triangles whose front may be in the window, with a sample in its bounding box."""
     xs, ys, ws = place
@@ -158,6 +166,7 @@ def _face_the_camera(place, faces, window, mirrored, samples, chosen):
 
 
 @numba.njit(cache=True, inline="always", error_model="numpy")
+@no_type_check
 def _bounds(place, face, window, mirrored):
     """Corners counterclockwise, the part of the window that they span, and whether that is of a huge triangle."""
     xs, ys, _ = place
@@ -173,6 +182,7 @@ def _bounds(place, face, window, mirrored):
 
 
 @numba.njit(cache=True, inline="always", error_model="numpy")
+@no_type_check
 def _tolerances(ax, ay, bx, by, cx, cy):
     """What a sample's distances from the three edges, times their lengths, may be wrong by."""
     return (
@@ -183,6 +193,7 @@ def _tolerances(ax, ay, bx, by, cx, cy):
 
 
 @numba.njit(cache=True, error_model="numpy")
+@no_type_check
 def _cover(place, faces, window, mirrored, samples, depths, hides, chosen):
     """Keep of `chosen` what may cover a sample; note how near it is where it does for certain. Returns how many."""
     ws, one = place[2], np.float32(1)
@@ -221,6 +232,7 @@ def _cover(place, faces, window, mirrored, samples, depths, hides, chosen):
 
 
 @numba.njit(cache=True, error_model="numpy")
+@no_type_check
 def _fill(ax, ay, bx, by, cx, cy, wa, wb, wc, t0, t1, t2, x0, x1, y0, y1, samples, depths):
     """Note a large triangle row by row: inverse distances are a plane over the picture."""
     one = np.float32(1)
@@ -258,6 +270,7 @@ def _fill(ax, ay, bx, by, cx, cy, wa, wb, wc, t0, t1, t2, x0, x1, y0, y1, sample
 
 
 @numba.njit(cache=True, error_model="numpy")
+@no_type_check
 def _is_unhidden(place, face, window, samples, depths):
     """Whether a triangle may be the nearest at one of the samples that it may cover."""
     ws, one = place[2], np.float32(1)
