@@ -86,3 +86,17 @@ kept = Renderer(load_mujoco().MjModel.from_xml_string("<mujoco/>"), 8, 8)
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_process_in_which_another_library_ends_all_drawing_ends_silently_too():
+    """At exit, before us: it registered its end after ours."""
+    script = """
+import atexit
+from focusvla.simulation.rendering import Renderer, load_mujoco, select_rendering_back_end
+if select_rendering_back_end() == "egl":
+    Renderer(load_mujoco().MjModel.from_xml_string("<mujoco/>"), 8, 8).close()
+    from mujoco import egl
+    atexit.register(egl.EGL.eglTerminate, egl.EGL_DISPLAY)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

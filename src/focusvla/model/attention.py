@@ -10,6 +10,7 @@ Legend: B batch, H heads, Q queries, P patches, D width, E head width (D / H).
 """
 
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -49,12 +50,11 @@ def fused_attention(
     enable_gqa: bool = False,
 ) -> Float[Tensor, "batch heads queries head_width"]:
     """torch's `scaled_dot_product_attention`; on a CPU in float32, which takes half the time of bfloat16 there."""
-    options = {"is_causal": is_causal, "enable_gqa": enable_gqa}
+    attend_in_one = partial(F.scaled_dot_product_attention, is_causal=is_causal, enable_gqa=enable_gqa)
     if queries.device.type != "cpu" or values.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(queries, keys, values, **options)
+        return attend_in_one(queries, keys, values)
     with torch.autocast("cpu", enabled=False):
-        precise = (x.float() for x in (queries, keys, values))
-        return F.scaled_dot_product_attention(*precise, **options).to(values.dtype)
+        return attend_in_one(queries.float(), keys.float(), values.float()).to(values.dtype)
 
 
 def scaled_scores(
