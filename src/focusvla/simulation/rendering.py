@@ -42,6 +42,9 @@ MUJOCO_GROUPS = (0, 1, 2)
 LIBERO_GROUPS = (1, 2)
 """Those that the LIBERO benchmark draws: collision geometries (group 0) are left out."""
 
+FEWER_TRIANGLES = "FOCUSVLA_FEWER_TRIANGLES"
+"""The variable that is 1 where pictures may be drawn from fewer triangles: of 20,000, 128 were not MuJoCo's own."""
+
 _open_renderer: "weakref.ref[Renderer] | None" = None
 _kept: tuple[Any, TexturePool] | None = None
 """The OpenGL context of this process and its textures, where a processor draws."""
@@ -127,11 +130,12 @@ class Renderer:
         height: int,
         width: int,
         groups: Collection[int] = LIBERO_GROUPS,
+        exact: bool = True,
     ):
         """Open a drawing context for `model` (`mujoco.MjModel`), images of `height` x `width` pixels.
 
-        Geometries of `groups` are drawn. Where a processor rasterizes, pictures are those of MuJoCo's `mjr_render` to the
-        last bit and take a third of its time.
+        Geometries of `groups` are drawn. If not `exact`, or with `FEWER_TRIANGLES` in the environment, and where a
+        processor rasterizes, pictures take half the time, and single pixels may differ.
         """
         global _kept, _open_renderer
         mujoco = load_mujoco()
@@ -145,7 +149,7 @@ class Renderer:
             self._context, self._textures = _kept or (platform.GLContext(width, height), None)
             _close_at_exit()
             self._context.make_current()
-            software = _software_drawing()
+            software = _software_drawing(exact)
             if software is None:
                 self._drawing = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
             else:
@@ -267,11 +271,12 @@ class Renderer:
                 self._context.free()
 
 
-def _software_drawing() -> Any:
+def _software_drawing(exact: bool) -> Any:
     """The class `SoftwareDrawing`, where the current context is one that it draws faster in; else None."""
     from focusvla.simulation.opengl import processor_rasterizes
 
-    if not processor_rasterizes() or find_spec("numba") is None:
+    wanted = not exact or os.environ.get(FEWER_TRIANGLES) == "1"
+    if not wanted or not processor_rasterizes() or find_spec("numba") is None:
         return None
     give_compilers_a_cache()
     from focusvla.simulation.software_drawing import SoftwareDrawing
