@@ -187,6 +187,31 @@ print(zlib.crc32(renderer._render_as_mujoco().tobytes()), end="")
 """
 
 
+def test_exact_pictures_between_others_are_mujocos_and_leave_no_textures_behind(monkeypatch):
+    """As where a policy sees exact pictures and simplified ones are recorded, in one process."""
+    from OpenGL import GL
+
+    from focusvla.simulation.rendering import MUJOCO_GROUPS, Renderer
+
+    monkeypatch.delenv("FOCUSVLA_FEWER_TRIANGLES")
+    mujoco = pytest.importorskip("mujoco")
+    model = mujoco.MjModel.from_xml_string(scene())
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    pictures = []
+    for exact in (False, True, False, True):
+        renderer = Renderer(model, SIZE, SIZE, groups=MUJOCO_GROUPS, exact=exact)
+        if not exact and renderer._software is None:
+            pytest.skip("a graphics card draws here")
+        assert (renderer._software is None) == exact
+        pictures.append(renderer.draw(data, "front"))
+        names = [int(name) for name in renderer._drawing.texture[: model.ntex]]
+        renderer.close()
+        assert [bool(GL.glIsTexture(name)) for name in names] == [not exact] * model.ntex
+    for picture in pictures[1:]:
+        np.testing.assert_array_equal(picture, pictures[0])
+
+
 def test_textures_beyond_what_is_kept_are_sent_again():
     from focusvla.simulation.rendering import MUJOCO_GROUPS, Renderer, load_mujoco
 

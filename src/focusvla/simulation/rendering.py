@@ -146,14 +146,15 @@ class Renderer:
         model.vis.global_.offwidth = max(width, model.vis.global_.offwidth)
         try:
             platform = importlib.import_module(f"mujoco.{select_rendering_back_end()}")
-            self._context, self._textures = _kept or (platform.GLContext(width, height), None)
+            self._context = _kept[0] if _kept else platform.GLContext(width, height)
             _close_at_exit()
             self._context.make_current()
             software = _software_drawing(exact)
+            self._textures = None
             if software is None:
                 self._drawing = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
             else:
-                self._textures = self._textures or TexturePool(mujoco)
+                self._textures = _kept[1] if _kept else TexturePool(mujoco)
                 _kept = self._context, self._textures
                 with _without_faces(model):  # which MuJoCo need not draw; sending them takes half a second
                     self._drawing = self._textures.open(model)
@@ -267,16 +268,20 @@ class Renderer:
             if self._textures is not None:
                 self._textures.release(self._drawing)
             self._drawing.free()
-            if self._textures is None:
+            if _kept is None or self._context is not _kept[0]:
                 self._context.free()
+
+
+def draws_fewer_triangles() -> bool:
+    """Whether the environment asks for pictures from fewer triangles."""
+    return os.environ.get(FEWER_TRIANGLES) == "1"
 
 
 def _software_drawing(exact: bool) -> Any:
     """The class `SoftwareDrawing`, where the current context is one that it draws faster in; else None."""
     from focusvla.simulation.opengl import processor_rasterizes
 
-    wanted = not exact or os.environ.get(FEWER_TRIANGLES) == "1"
-    if not wanted or not processor_rasterizes() or find_spec("numba") is None:
+    if (exact and not draws_fewer_triangles()) or not processor_rasterizes() or find_spec("numba") is None:
         return None
     give_compilers_a_cache()
     from focusvla.simulation.software_drawing import SoftwareDrawing
