@@ -6,7 +6,7 @@ The policy sees what it sees in evaluation. What is recorded is the expert's par
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 from focusvla.config import CorrectionConfig
 from focusvla.data.shards import read_shard
 from focusvla.demonstrations.noise import NoisyEnvironment
-from focusvla.demonstrations.recording import draw_attempt, episode_folder, write_recording
+from focusvla.demonstrations.recording import attempt_metadata, draw_attempt, episode_folder, write_recording
 from focusvla.demonstrations.scripted import scripted_expert
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.episodes import PlannedEpisode, Question
@@ -138,16 +138,10 @@ def _attempt(
         drawing,
         config.steps_per_picture,
         metadata={
-            "suite": config.suite,
-            "task": task,
-            "attempt": number,
-            "start": asdict(start),
+            **attempt_metadata(config, task, number, sigma, start),
             "policy": player.identity,
             "takeover": played.steps,
             "policy_solves": solves,
-            "noise": sigma,
-            "pushes": config.pushes,
-            "mesh_cell_meters": config.mesh_cell_meters,
         },
     )
     return Correction(task, number, "kept", played.steps, result.steps, solves)

@@ -25,6 +25,7 @@ from focusvla.data.growing_dataset import GrowingDataset
 from focusvla.data.shards import read_shard
 from focusvla.demonstrations.noise import NoisyEnvironment
 from focusvla.demonstrations.recording import (
+    attempt_metadata,
     completed,
     draw_attempt,
     episode_folder,
@@ -189,15 +190,7 @@ def _attempt(config: DemonstrationConfig, task: int, number: int, episodes: Path
         result.steps,
         environment,
         config.steps_per_picture,
-        metadata={
-            "suite": config.suite,
-            "task": task,
-            "attempt": number,
-            "start": asdict(start),
-            "noise": sigma,
-            "pushes": config.pushes,
-            "mesh_cell_meters": config.mesh_cell_meters,
-        },
+        metadata=attempt_metadata(config, task, number, sigma, start),
     )
     return Attempt(task, number, True, result.steps, "", time.monotonic() - began)
 

@@ -2,7 +2,7 @@
 that did not."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +47,21 @@ def draw_attempt(config: RecordingConfig, number: int, rng: np.random.Generator)
         arm_displacement_meters=(config.arm_displacement_meters or 0.0) if number % 3 else 0.0,
     )
     return float(sigma), start
+
+
+def attempt_metadata(
+    config: RecordingConfig, task: int, number: int, sigma: float, start: Start
+) -> dict[str, Any]:
+    """What an episode's metadata say of its attempt, with what `draw_attempt` gave."""
+    return {
+        "suite": config.suite,
+        "task": task,
+        "attempt": number,
+        "start": asdict(start),
+        "noise": sigma,
+        "pushes": config.pushes,
+        "mesh_cell_meters": config.mesh_cell_meters,
+    }
 
 
 def is_undisplaced(config: RecordingConfig, number: int) -> bool:

@@ -34,6 +34,7 @@ from focusvla.evaluation.results import VISION_BLIND, EpisodeResult, ResultsFile
 from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
 from focusvla.simulation.actors import ActorSystem, ProcessSystem
 from focusvla.simulation.environment import suite_task
+from focusvla.simulation.rendering import draws_fewer_triangles
 from focusvla.storage import append_line, locked, publish_file, replace_json
 from focusvla.suites import Protocol, protocol, protocol_of, protocols, suite_of
 from focusvla.versions import versions
@@ -173,6 +174,7 @@ class _Record:
         self._actions_per_inference = steps
         self._traits, self._parts = traits, source.parts
         described = rules.to_dict() | {"checkpoint": source.description, "device": source.device}
+        described["fewer_triangles"] = draws_fewer_triangles()
         shared_out = {"shard": config.shard, "num_shards": config.num_shards, "planned": len(planned)}
         require_same_rules(output, described)
         self._file = ResultsFile(
@@ -374,7 +376,7 @@ def _complete(described: dict[str, Any]) -> dict[str, Any]:
     known = {}
     if described.get("name") in protocols():
         known = protocol(described["name"], described.get("revision", 1)).to_dict()
-    return json.loads(json.dumps(known | described))
+    return json.loads(json.dumps({"fewer_triangles": False} | known | described))
 
 
 @contextmanager
