@@ -1,10 +1,9 @@
 """Pictures of both cameras of LIBERO, drawn here and as the benchmark draws them, in one process and in turns.
 
 Scripted experts play in all tasks of the four suites; every few steps both ways draw the same state, are timed, and
-their pictures compared. They are not all equal yet, so the fewer triangles are drawn on demand only
-(`FOCUSVLA_FEWER_TRIANGLES=1`).
+their pictures compared. What differs is kept with `--keep FOLDER`, the state beside both pictures.
 
-    python benchmarks/drawing.py [--suites libero_goal ...] [--states 250] [--quick]
+    python benchmarks/drawing.py [--suites libero_goal ...] [--states 250] [--keep FOLDER] [--quick]
 
 Seconds are of processor time, all of a process's threads together: what one core takes. The last line is a JSON object
 with `speedup_over_reference_drawing`, `pictures_compared` and `pictures_unequal`.
@@ -12,10 +11,10 @@ with `speedup_over_reference_drawing`, `pictures_compared` and `pictures_unequal
 
 import argparse
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,11 +41,11 @@ class Enough(Exception):
 class Comparison(Observer):
     """Draws every few states of an episode both ways."""
 
-    def __init__(self, states: int):
+    def __init__(self, states: int, keep: Path | None):
         self.here: list[float] = []
         self.reference: list[float] = []
         self.unequal = 0
-        self._states, self._step = states, 0
+        self._states, self._step, self._keep = states, 0, keep
 
     def on_action(self, environment: Any, action: np.ndarray) -> None:
         self._step += 1
@@ -57,7 +56,16 @@ class Comparison(Observer):
         software, renderer._software = renderer._software, None
         second, reference_seconds = timed(lambda: environment.observe(tuple(CAMERAS)).images)
         renderer._software = software
-        self.unequal += sum((first[camera] != second[camera]).any() for camera in CAMERAS)
+        for camera in CAMERAS:
+            if (first[camera] != second[camera]).any():
+                self.unequal += 1
+                if self._keep:
+                    np.savez(
+                        f"{self._keep}-{len(self.here)}-{camera}.npz",
+                        here=first[camera],
+                        reference=second[camera],
+                        qpos=environment._observed_qpos,
+                    )
         self.here.append(seconds)
         self.reference.append(reference_seconds)
         if len(self.here) == self._states:
@@ -69,12 +77,14 @@ def timed(draw: Callable[[], Any]) -> tuple[Any, float]:
     return draw(), time.process_time() - began
 
 
-def compare(suite: str, task: int, states: int) -> tuple[str, list[float], list[float], int]:
+def compare(
+    suite: str, task: int, states: int, keep: Path | None
+) -> tuple[str, list[float], list[float], int]:
     """Suite, seconds a pair here and by reference, and how many pictures differed."""
     environment = only_environment(suite, task, image_size=256)
     environment.reset(Start(init_state=0))
     environment.observe(tuple(CAMERAS))  # compiles what is compiled once
-    comparison = Comparison(states)
+    comparison = Comparison(states, keep and keep / f"{suite}-{task}")
     for seed in range(FIRST_SEED, FIRST_SEED + states):
         start = Start(init_state=None, seed=seed, displacement_meters=suite_of(suite).displacement_meters)
         try:
@@ -101,12 +111,14 @@ def main() -> None:
     parser.add_argument("--suites", nargs="+", default=SUITES)
     parser.add_argument("--states", type=int, default=250, help="of each task; each is two pictures")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
+    parser.add_argument("--keep", type=Path, help="folder for pictures that differ")
     parser.add_argument("--quick", action="store_true", help="one task a suite, five states")
     arguments = parser.parse_args()
-    os.environ["FOCUSVLA_FEWER_TRIANGLES"] = "1"
+    if arguments.keep:
+        arguments.keep.mkdir(parents=True, exist_ok=True)
     states = 5 if arguments.quick else arguments.states
     jobs = [
-        Call(compare, (suite, task.index, states))
+        Call(compare, (suite, task.index, states, arguments.keep))
         for suite in arguments.suites
         for task in suite_tasks(suite)[: 1 if arguments.quick else None]
     ]

@@ -164,9 +164,7 @@ def test_a_policy_for_another_robot_is_refused_before_the_first_episode(blind_ch
     assert not (tmp_path / "results").exists()
 
 
-def test_a_folder_of_other_rules_or_in_use_is_refused_and_stays_as_it_is(
-    blind_checkpoint, tmp_path, monkeypatch
-):
+def test_a_folder_of_other_rules_or_in_use_is_refused_and_stays_as_it_is(blind_checkpoint, tmp_path):
     source, output = checkpoint_source(blind_checkpoint), tmp_path / "results"
     config = EvaluationConfig(
         suites=("reach",), tasks=(0,), protocol="reach_long", trials=1, actions_per_inference=4, workers=1
@@ -185,10 +183,10 @@ def test_a_folder_of_other_rules_or_in_use_is_refused_and_stays_as_it_is(
     with pytest.raises(ConfigurationError, match=r"other rules .settle_steps: 5 there, 1 here"):
         evaluate(source, config, output)
     rules.write_bytes(held[rules])
-    with monkeypatch.context() as drawing:
-        drawing.setenv("FOCUSVLA_FEWER_TRIANGLES", "1")
-        with pytest.raises(ConfigurationError, match="fewer_triangles: False there, True here"):
-            evaluate(source, config, output)
+    rules.write_text(rules.read_text().replace('"settle_steps"', '"fewer_triangles": true, "settle_steps"'))
+    with pytest.raises(ConfigurationError, match=r"other rules .fewer_triangles: True there"):
+        evaluate(source, config, output)
+    rules.write_bytes(held[rules])
     with (output / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(ConfigurationError, match="another evaluation is writing there"):

@@ -34,7 +34,6 @@ from focusvla.evaluation.results import VISION_BLIND, EpisodeResult, ResultsFile
 from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
 from focusvla.simulation.actors import ActorSystem, ProcessSystem
 from focusvla.simulation.environment import suite_task
-from focusvla.simulation.rendering import draws_fewer_triangles
 from focusvla.storage import append_line, locked, publish_file, replace_json
 from focusvla.suites import Protocol, protocol, protocol_of, protocols, suite_of
 from focusvla.versions import versions
@@ -174,7 +173,6 @@ class _Record:
         self._actions_per_inference = steps
         self._traits, self._parts = traits, source.parts
         described = rules.to_dict() | {"checkpoint": source.description, "device": source.device}
-        described["fewer_triangles"] = draws_fewer_triangles()
         shared_out = {"shard": config.shard, "num_shards": config.num_shards, "planned": len(planned)}
         require_same_rules(output, described)
         self._file = ResultsFile(
@@ -365,6 +363,8 @@ def require_same_rules(folder: Path, described: dict[str, Any]) -> None:
         for name, value in here.items()
         if name not in _NOT_RULES and found.get(name) != value
     ]
+    if found.get("fewer_triangles"):  # which once left out some that are seen
+        differing.append("fewer_triangles: True there")
     if differing:
         raise ConfigurationError(
             f"{folder} holds results of other rules ({'; '.join(differing)}). Choose another output folder."
@@ -376,7 +376,7 @@ def _complete(described: dict[str, Any]) -> dict[str, Any]:
     known = {}
     if described.get("name") in protocols():
         known = protocol(described["name"], described.get("revision", 1)).to_dict()
-    return json.loads(json.dumps({"fewer_triangles": False} | known | described))
+    return json.loads(json.dumps(known | described))
 
 
 @contextmanager

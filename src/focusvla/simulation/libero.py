@@ -411,8 +411,7 @@ class LiberoEnvironment:
     def _ready_renderer(self) -> Renderer:
         if self._renderer is None or self._renderer.closed:
             size = self.spec.cameras[0]
-            exact = self._drawn_model is self.scene.model
-            self._renderer = Renderer(self._drawn_model, size.height, size.width, exact=exact)
+            self._renderer = Renderer(self._drawn_model, size.height, size.width)
         return self._renderer
 
     def _state(self, view: Any, fingers: Float[np.ndarray, "2"]) -> Float[np.ndarray, "8"]:

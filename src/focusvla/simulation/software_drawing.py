@@ -1,8 +1,8 @@
 """The pictures that MuJoCo draws, from fewer triangles, where a processor rasterizes.
 
 MuJoCo sends every triangle of a scene for every picture. Here those of meshes that cover no sample stay out, and what is
-left is drawn with MuJoCo's own state, lists and order, so that each pixel comes from the same computation. It is not yet
-understood why of 20,000 pictures of LIBERO 128 differed, those looked at in one pixel.
+left is drawn with MuJoCo's own state, lists and order, so that each pixel comes from the same computation.
+`benchmarks/drawing.py` compares.
 """
 
 import ctypes
@@ -19,6 +19,8 @@ from focusvla.simulation.scene_geoms import CYLINDER_LIST, GeomReader, Geoms, Te
 from focusvla.simulation.visible_triangles import VisibleTriangles, read_meshes
 
 _VERTEX_BYTES = 32
+_Ranges = dict[int, list[tuple[int, int]]]
+"""Of geoms that are meshes, what is drawn at once: the number of the first triangle sent, and how many."""
 
 
 class SoftwareDrawing:
@@ -26,8 +28,8 @@ class SoftwareDrawing:
 
     SAMPLES = 4
     """A pixel's, and no other number."""
-    COMPARED_WITH = ("3.3.7",)
-    """Versions of MuJoCo whose state, lists and order these are."""
+    COMPARED_WITH = (("3.3.7", b"Mesa 22.3.6"),)
+    """Versions of MuJoCo, whose state, lists and order these are, and of the rasterizer, of which many were compared."""
 
     def __init__(self, model: Any, scene: Any, context: Any, viewport: Any):
         """Of MuJoCo's types MjModel, MjvScene, MjrContext (with `SAMPLES`) and MjrRect."""
@@ -51,6 +53,11 @@ class SoftwareDrawing:
         )
         self._skybox = int(context.texture[skyboxes[0]]) if len(skyboxes) else None
 
+    def is_compared_with(self, version: str) -> bool:
+        """Whether pictures are known to be those of MuJoCo's `version` and the rasterizer here."""
+        rasterizer = self._gl.GetString(self._gl.VERSION) or b""
+        return any(known == version and mesa in rasterizer for known, mesa in self.COMPARED_WITH)
+
     def close(self) -> None:
         """Free what this holds in the OpenGL context, which must be current."""
         self._gl.DeleteBuffers(1, ctypes.byref(self._vertices))
@@ -72,20 +79,22 @@ class SoftwareDrawing:
         self._begin()
         if mirror is not None:
             self._draw_reflection(geoms, mirror, opaque, blended, view, head)
-        seen, ends = self._send(geoms, np.concatenate([opaque, blended]), view)
+        seen, ranges = self._send(
+            geoms, np.concatenate([opaque, blended]), view, self._may_be_cut(geoms, view)
+        )
         self._light()
         if mirror is not None and seen[mirror]:
             gl.Enable(gl.BLEND)
             gl.BlendFunc(gl.ONE, gl.ONE)
-            self._draw_geoms(geoms, [mirror], ends)
+            self._draw_geoms(geoms, [mirror], ranges)
             gl.Disable(gl.BLEND)
-        self._draw_geoms(geoms, [i for i in opaque.tolist() if seen[i] and i != mirror], ends)
+        self._draw_geoms(geoms, [i for i in opaque.tolist() if seen[i] and i != mirror], ranges)
         self._unlight()
         if self._skybox is not None and scene.flags[int(self._mujoco.mjtRndFlag.mjRND_SKYBOX)]:
             self._draw_skybox(head)
         if seen[blended].any():
             self._light()
-            self._draw_blended(geoms, 2 * blended.tolist(), ends)
+            self._draw_blended(geoms, 2 * blended.tolist(), ranges)
             self._unlight()
         self._end()
         return True
@@ -148,10 +157,14 @@ class SoftwareDrawing:
         geoms: Geoms,
         candidates: np.ndarray,
         view: Float[np.ndarray, "4 4"],
+        cut: Bool[np.ndarray, " geoms"],
         window: Float32[np.ndarray, "4"] | None = None,
-    ) -> tuple[Bool[np.ndarray, " geoms"], np.ndarray]:
+    ) -> tuple[Bool[np.ndarray, " geoms"], _Ranges]:
         """Find what of the candidates may be seen, in `window` (pixels) of a mirror if that is given, and send its
-        triangles. Returns which geoms, and for each the number of the first corner and of those after the last."""
+        triangles. Returns which geoms, and of each mesh what is to be drawn at once: the first triangle and how many.
+
+        `cut` are those of which a corner may be outside what is drawn.
+        """
         gl = self._gl
         matrices = view @ geoms.poses
         seen = np.zeros(len(geoms.kinds), bool)
@@ -163,25 +176,39 @@ class SoftwareDrawing:
         drawn = candidates[in_view & (kinds == self._reader.mesh)]
         others = candidates[in_view & (kinds != self._reader.mesh)]
         boxes = others[(kinds[in_view & (kinds != self._reader.mesh)] == self._reader.box) & (window is None)]
-        ends = np.zeros((len(geoms.kinds), 2), np.int64)
         scaled = matrices[boxes].copy()
         scaled[..., :3] *= geoms.sizes[boxes, None]
-        corners, counts = self._triangles.find(
+        lens = self._scene.camera[0]
+        corners, counts, breaks = self._triangles.find(
             np.concatenate([np.array(geoms.lists, np.int64)[drawn], np.full(len(boxes), -1)]),
             np.concatenate([matrices[drawn], scaled]).astype(np.float32),
             geoms.colors[np.concatenate([drawn, boxes]), 3] >= 0.995,
+            np.concatenate([cut[drawn], np.zeros(len(boxes), bool)]),
+            np.array([lens.frustum_near, lens.frustum_far], np.float32),
             window,
             mirrored=window is not None,
         )
         counts = counts[: len(drawn)]
         gl.BufferData(gl.ELEMENT_ARRAY_BUFFER, 12 * int(counts.sum()), corners.ctypes.data, gl.STREAM_DRAW)
-        ends[drawn, 1] = 3 * np.cumsum(counts)
-        ends[drawn, 0] = ends[drawn, 1] - 3 * counts
+        ends = np.cumsum(counts)
+        edges = np.unique(np.concatenate([[0], ends, breaks]))
+        ranges: _Ranges = {}
+        for owner, first, last in zip(np.searchsorted(ends, edges, "right"), edges, edges[1:], strict=False):
+            ranges.setdefault(int(drawn[owner]), []).append((int(first), int(last - first)))
         seen[drawn] = counts > 0
         if window is None:
             places = geoms.boxes[others] @ matrices[others].transpose(0, 2, 1)
             seen[others] = ~self._triangles.hidden(places[..., [0, 1, 3]])
-        return seen, ends
+        return seen, ranges
+
+    def _may_be_cut(self, geoms: Geoms, view: Float[np.ndarray, "4 4"]) -> Bool[np.ndarray, " geoms"]:
+        """Which geoms are not within the picture with all corners of their bounding boxes."""
+        lens = self._scene.camera[0]
+        x, y, _, w = np.moveaxis(geoms.boxes @ (view @ geoms.poses).transpose(0, 2, 1), -1, 0)
+        reach = 0.99 * w
+        within = (np.abs(x) < reach) & (np.abs(y) < reach)
+        within &= (w > 1.01 * lens.frustum_near) & (w < 0.99 * lens.frustum_far)
+        return ~within.all(axis=1)
 
     def _light(self) -> None:
         """Put the lights where the current matrix has them, and switch them on."""
@@ -201,7 +228,7 @@ class SoftwareDrawing:
         for number in range(self._scene.nlight):
             self._gl.Disable(self._gl.LIGHT0 + number)
 
-    def _draw_geoms(self, geoms: Geoms, drawn: Iterable[int], ends: np.ndarray, dimmed: float = 1.0) -> None:
+    def _draw_geoms(self, geoms: Geoms, drawn: Iterable[int], ranges: _Ranges, dimmed: float = 1.0) -> None:
         """In this order, `dimmed` as a mirror shows them."""
         gl = self._gl
         colors = geoms.colors.copy()
@@ -225,8 +252,8 @@ class SoftwareDrawing:
             gl.Translatef(*positions[i])
             gl.MultMatrixf(rows[3] + 64 * i)
             if geoms.kinds[i] == self._reader.mesh:
-                first, last = ends[i].tolist()
-                gl.DrawElements(gl.TRIANGLES, last - first, gl.UNSIGNED_INT, 4 * first)
+                for first, count in ranges[i]:
+                    gl.DrawElements(gl.TRIANGLES, 3 * count, gl.UNSIGNED_INT, 12 * first)
             else:
                 if geoms.kinds[i] in self._reader.shapes:
                     gl.Scalef(*sizes[i])
@@ -271,7 +298,9 @@ class SoftwareDrawing:
         above[mirror] = False
         others = np.concatenate([opaque[above[opaque]], blended[above[blended]]])
         window = self._window_of(geoms, mirror, view)
-        seen, ends = self._send(geoms, others, view @ mirrored.astype(np.float64), window)
+        reflected = view @ mirrored.astype(np.float64)
+        cut = self._may_be_cut(geoms, reflected) | ((places - position) @ axis < 0.001).any(axis=1)
+        seen, ranges = self._send(geoms, others, reflected, cut, window)
         if not seen.any():
             return
         gl.Clear(
@@ -309,9 +338,9 @@ class SoftwareDrawing:
         gl.MultMatrixf(matrix.ctypes.data)
         self._light()
         dimmed = geoms.reflectances[mirror]
-        self._draw_geoms(geoms, [i for i in opaque.tolist() if seen[i]], ends, dimmed)
+        self._draw_geoms(geoms, [i for i in opaque.tolist() if seen[i]], ranges, dimmed)
         if seen[blended].any():
-            self._draw_blended(geoms, 2 * blended.tolist(), ends, dimmed)
+            self._draw_blended(geoms, 2 * blended.tolist(), ranges, dimmed)
         self._unlight()
         gl.Disable(gl.SCISSOR_TEST)
         gl.Disable(gl.STENCIL_TEST)
@@ -329,12 +358,12 @@ class SoftwareDrawing:
         low, high = np.floor(places.min(axis=0)) - 1, np.ceil(places.max(axis=0)) + 1
         return np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)]).astype(np.float32)
 
-    def _draw_blended(self, geoms: Geoms, drawn: list[int], ends: np.ndarray, dimmed: float = 1.0) -> None:
+    def _draw_blended(self, geoms: Geoms, drawn: list[int], ranges: _Ranges, dimmed: float = 1.0) -> None:
         gl = self._gl
         gl.DepthMask(0)
         gl.Enable(gl.BLEND)
         gl.BlendFunc(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA)
-        self._draw_geoms(geoms, drawn, ends, dimmed)
+        self._draw_geoms(geoms, drawn, ranges, dimmed)
         gl.DepthMask(1)
         gl.Disable(gl.BLEND)
 

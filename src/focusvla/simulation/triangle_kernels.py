@@ -10,8 +10,12 @@ from typing import no_type_check
 import numba
 import numpy as np
 
-MARGIN = np.float32(1 / 128)
-"""Pixels by which a triangle may be drawn elsewhere than computed here: four times what rounding moves a vertex."""
+MARGIN = np.float32(1 / 256)
+"""Pixels by which a vertex may be drawn elsewhere than computed here: twice what the rasterizer's rounding moves it."""
+_DOUBT = np.float32(1 / 8192)
+"""Pixels by which single precision alone may move a vertex against another, and by more in triangles of many pixels."""
+BATCH = 341
+"""Triangles of a mesh that the rasterizer takes at once."""
 _NEAREST = np.float32(0.02)
 """Meters before the camera; a triangle that comes nearer is always sent."""
 _LARGE = np.float32(9.0)
@@ -61,6 +65,8 @@ def find_corners(
     screen,
     chosen,
     counts,
+    cut,
+    depth_range,
 ):
     depths[:] = 0
     first = total = 0
@@ -74,21 +80,103 @@ def find_corners(
             place, mine, window, mirrored, samples, depths, hides[g], chosen[total : total + front]
         )
         first, total = first + num_positions, total + counts[g]
-    found = np.empty(3 * total, np.uint32)
-    first = start = kept = 0
+    starts = np.zeros(len(sections), np.int64)
+    doubtful_batches = np.zeros(len(sections), np.int64)
+    first = start = total = 0
     for g in range(len(sections)):
         _, num_positions, face, num_faces = sections[g]
         place = screen[:, first : first + num_positions]
         mine = faces[face : face + num_faces]
-        before = kept
+        kept, batch = start, -1
         for number in chosen[start : start + counts[g]]:
             if mirrored or _is_unhidden(place, mine[number], window, samples, depths):
-                for corner in range(3):
-                    found[3 * kept + corner] = corners[face + number, corner]
+                chosen[kept] = number
                 kept += 1
-        start, first = start + counts[g], first + num_positions
-        counts[g] = kept - before
-    return found[: 3 * kept]
+                if cut[g] and number // BATCH != batch and _facing(place, mine[number], mirrored) <= 0:
+                    batch = number // BATCH
+                    doubtful_batches[g] += 1
+        starts[g], start, first = start, start + counts[g], first + num_positions
+        counts[g] = kept - starts[g]
+        total += counts[g] + doubtful_batches[g] * BATCH
+    found, breaks = np.empty((total, 3), np.uint32), np.empty(2 * doubtful_batches.sum(), np.int64)
+    at = num_breaks = first = 0
+    for g in range(len(sections)):
+        _, num_positions, face, num_faces = sections[g]
+        begun, mine = at, chosen[starts[g] : starts[g] + counts[g]]
+        if not doubtful_batches[g]:
+            for number in mine:
+                found[at] = corners[face + number]
+                at += 1
+        else:
+            at, num_breaks = _batch_by_batch(
+                screen[:, first : first + num_positions],
+                faces[face : face + num_faces],
+                corners[face : face + num_faces],
+                half,
+                mirrored,
+                depth_range,
+                mine,
+                found,
+                at,
+                breaks,
+                num_breaks,
+            )
+        counts[g], first = at - begun, first + num_positions
+    return found[:at], breaks[:num_breaks]
+
+
+@numba.njit(cache=True, error_model="numpy")
+@no_type_check
+def _batch_by_batch(place, faces, corners, half, mirrored, depth_range, mine, found, at, breaks, num_breaks):
+    """Write the triangles `mine` of a mesh that reaches out of the picture, as the rasterizer sorts them out.
+
+    It takes a mesh batch by batch. In one of which a triangle reaches out, what faces away before vertices are rounded is
+    not drawn; in others it is drawn if it no longer faces away when they are. So a batch with such triangles is drawn for
+    itself, or without them, or whole where neither is certain.
+    """
+    i = 0
+    while i < len(mine):
+        batch, j, lowest, unsure = mine[i] // BATCH, i, 1, False
+        while j < len(mine) and mine[j] // BATCH == batch:
+            facing = _facing(place, faces[mine[j]], mirrored)
+            lowest = min(lowest, facing)
+            unsure |= facing == 0
+            j += 1
+        first, last = batch * BATCH, min(len(faces), (batch + 1) * BATCH)
+        reach = 0
+        if lowest <= 0:
+            reach = 0 if mirrored else _reaches_out(place, faces[first:last], half, depth_range)
+        whole = lowest <= 0 and (reach == 0 or (reach > 0 and unsure))
+        apart = lowest <= 0 and (whole or reach < 0)
+        if apart:
+            breaks[num_breaks] = at
+            num_breaks += 1
+        for number in range(first, last) if whole else range(i, j):
+            f = number if whole else mine[number]
+            if whole or apart or lowest > 0 or _facing(place, faces[f], mirrored) > 0:
+                found[at] = corners[f]
+                at += 1
+        if apart:
+            breaks[num_breaks] = at
+            num_breaks += 1
+        i = j
+    return at, num_breaks
+
+
+@numba.njit(cache=True, error_model="numpy")
+@no_type_check
+def _reaches_out(place, faces, half, depth_range):
+    """1 if any of the triangles does, -1 if none, 0 if that is not certain."""
+    uncertain = False
+    for face in faces:
+        for corner in face:
+            x, y, w = place[0, corner], place[1, corner], place[2, corner]
+            inside = min(min(x, 2 * half[0] - x), min(y, 2 * half[1] - y))
+            depth = min(w / depth_range[0], depth_range[1] / w)
+            if inside < -MARGIN or depth < np.float32(0.99):
+                return 1
+            uncertain |= not (inside > MARGIN and depth > np.float32(1.01))
+    return 0 if uncertain else -1
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -149,7 +237,7 @@ def _face_the_camera(place, faces, window, mirrored, samples, chosen):
         x0, x1 = min(ax, bx, cx) - MARGIN, max(ax, bx, cx) + MARGIN
         y0, y1 = min(ay, by, cy) - MARGIN, max(ay, by, cy) + MARGIN
         huge = max(x1 - x0, y1 - y0) > _HUGE
-        faces_us = (area > -MARGIN * (x1 - x0 + y1 - y0)) | huge
+        faces_us = (area > -2 * MARGIN * (x1 - x0 + y1 - y0)) | huge
         within = faces_us & (x1 > left) & (y1 > bottom) & (x0 < right) & (y0 < top)
         # Added before rounding to zero, one makes the first number the first pixel of which the sample is not left of x0.
         x0, x1 = max(x0, zero) + one, min(x1, right) + one
@@ -184,12 +272,50 @@ def _bounds(place, face, window, mirrored):
 @numba.njit(cache=True, inline="always", error_model="numpy")
 @no_type_check
 def _tolerances(ax, ay, bx, by, cx, cy):
-    """What a sample's distances from the three edges, times their lengths, may be wrong by."""
+    """What a sample's distances from the three edges, times their lengths, may be wrong by.
+
+    A sample's distance is from the edge's line: where the edge is short and the triangle long, little turns that by much.
+    """
+    x0, x1, y0, y1 = min(ax, bx, cx), max(ax, bx, cx), min(ay, by, cy), max(ay, by, cy)
     return (
-        MARGIN * (abs(bx - ax) + abs(by - ay) + MARGIN),
-        MARGIN * (abs(cx - bx) + abs(cy - by) + MARGIN),
-        MARGIN * (abs(ax - cx) + abs(ay - cy) + MARGIN),
+        MARGIN * (_reach(ax, bx, x0, x1) + _reach(ay, by, y0, y1) + MARGIN),
+        MARGIN * (_reach(bx, cx, x0, x1) + _reach(by, cy, y0, y1) + MARGIN),
+        MARGIN * (_reach(cx, ax, x0, x1) + _reach(cy, ay, y0, y1) + MARGIN),
     )
+
+
+@numba.njit(cache=True, inline="always", error_model="numpy")
+@no_type_check
+def _reach(a, b, low, high):
+    """The greatest sum of the distances to `a` and `b` of anything from `low` to `high`."""
+    return max(a + b - 2 * low, 2 * high - a - b)
+
+
+@numba.njit(cache=True, inline="always", error_model="numpy")
+@no_type_check
+def _extent_and_area(place, face, mirrored):
+    """Width and height together, and twice the area, which is negative of what faces away."""
+    xs, ys, _ = place
+    a, b, c = face[0], face[1], face[2]
+    ax, ay, bx, by, cx, cy = xs[a], ys[a], xs[b], ys[b], xs[c], ys[c]
+    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+    extent = max(ax, bx, cx) - min(ax, bx, cx) + max(ay, by, cy) - min(ay, by, cy)
+    return extent, -area if mirrored else area
+
+
+@numba.njit(cache=True, inline="always", error_model="numpy")
+@no_type_check
+def _facing(place, face, mirrored):
+    """1 if a triangle faces the camera before its vertices are rounded, -1 if it faces away, 0 if that is not certain.
+
+    What reaches behind the camera is cut first: 1.
+    """
+    ws = place[2]
+    if min(ws[face[0]], ws[face[1]], ws[face[2]]) < _NEAREST:
+        return 1
+    extent, area = _extent_and_area(place, face, mirrored)
+    doubt = (_DOUBT + np.float32(1e-6) * extent) * extent
+    return 1 if area > doubt else -1 if area < -doubt else 0
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -207,6 +333,9 @@ def _cover(place, faces, window, mirrored, samples, depths, hides, chosen):
             ax, ay, bx, by, cx, cy, x0, x1, y0, y1, huge = _bounds(place, face, window, mirrored)
             t0, t1, t2 = _tolerances(ax, ay, bx, by, cx, cy)
             farthest = one / max(wa, wb, wc)
+            farthest -= (one / min(wa, wb, wc) - farthest) * np.float32(
+                1 / 16
+            )  # single precision of small areas
             if huge or (x1 - x0) * (y1 - y0) > _LARGE:
                 covers = True
                 if hides and not huge:
@@ -277,7 +406,17 @@ def _is_unhidden(place, face, window, samples, depths):
     nearest = min(ws[face[0]], ws[face[1]], ws[face[2]])
     if nearest < _NEAREST:
         return True
-    nearest = _NEARER / nearest + _ROUNDING
+    nearest = one / nearest
+    extent, area = _extent_and_area(place, face, False)
+    # Where rounding puts a sample into a triangle that it is beside, the triangle's plane is what is drawn there.
+    beyond = (
+        MARGIN
+        * extent
+        * (nearest - one / max(ws[face[0]], ws[face[1]], ws[face[2]]) + np.float32(1e-6) * nearest)
+    )
+    if beyond > area * np.float32(0.5) * nearest:
+        return True
+    nearest = (nearest + beyond / area) * _NEARER + _ROUNDING
     ax, ay, bx, by, cx, cy, x0, x1, y0, y1, huge = _bounds(place, face, window, False)
     if huge:
         return True

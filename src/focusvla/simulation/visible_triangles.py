@@ -122,13 +122,19 @@ class VisibleTriangles:
         drawn: Int64[np.ndarray, " geometries"],
         matrices: Float32[np.ndarray, "geometries 4 4"],
         hides: Bool[np.ndarray, " geometries"],
+        cut: Bool[np.ndarray, " geometries"],
+        depth_range: Float32[np.ndarray, "2"],
         window: Float32[np.ndarray, "4"] | None = None,
         mirrored: bool = False,
-    ) -> tuple[UInt32[np.ndarray, " corners"], Int64[np.ndarray, " geometries"]]:
-        """The corners of what may be seen, in the order of the meshes' own, and how many triangles each geometry has.
+    ) -> tuple[
+        UInt32[np.ndarray, "triangles 3"], Int64[np.ndarray, " geometries"], Int64[np.ndarray, " breaks"]
+    ]:
+        """The corners of what may be seen, in the order of the meshes' own, how many triangles each geometry has, and the
+        numbers of those before which the rasterizer must begin anew.
 
         Geometry i is mesh `drawn[i]` where `matrices[i]` puts it: to x, y, z, w of which x / w and y / w are in -1..1
-        within the picture, and w is the distance before the camera. Only what `hides` marks hides others.
+        within the picture, and w is the distance before the camera. Only what `hides` marks hides others;
+        what `cut` marks may reach out of the picture or of `depth_range`, the meters before the camera that are drawn.
         With `window`, only what reaches into it (left, bottom, right, top, in pixels) is looked for; in a mirror, nothing
         is taken to hide anything.
         """
@@ -141,7 +147,7 @@ class VisibleTriangles:
         counts = np.empty(len(drawn), np.int64)
         if window is None:
             window = np.array([0, 0, *self._size], np.float32)
-        corners = find_corners(
+        corners, breaks = find_corners(
             self._meshes.positions,
             self._meshes.faces,
             self._meshes.corners,
@@ -156,8 +162,10 @@ class VisibleTriangles:
             self._screen,
             self._chosen,
             counts,
+            cut,
+            depth_range,
         )
-        return corners, counts
+        return corners, counts, breaks
 
     def hidden(self, boxes: Float[np.ndarray, "boxes 8 3"]) -> Bool[np.ndarray, " boxes"]:
         """Which boxes, given by their corners' x, y and w as in `find`, lie behind what was last found there."""
