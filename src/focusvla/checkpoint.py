@@ -34,6 +34,7 @@ from focusvla.config import Augmentation, ExperimentConfig, ModelConfig, Trainin
 from focusvla.data.formats.openvla_statistics import read_openvla_statistics
 from focusvla.data.normalization import StatisticsByPart
 from focusvla.errors import CheckpointError, ConfigurationError, DataError
+from focusvla.installed_checkpoints import installed_checkpoint, installed_checkpoints
 from focusvla.model.adapters import merge_adapters
 from focusvla.model.focusvla import FocusVLA
 from focusvla.model.language import WordTokenizer
@@ -266,19 +267,24 @@ _KINDS: tuple[type[Checkpoint], ...] = (VLAAdapterCheckpoint, SavedCheckpoint)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in the folder `path`, or the newest of the training run there.
+    """The checkpoint in the folder `path`, the newest of the training run there, or, where there is no such folder, the
+    one that an installed package brings under this name.
 
     Raises:
-        CheckpointError: there is neither, files are missing, which are named, or a newer version of focusvla wrote it.
+        CheckpointError: there is none of them, files are missing, which are named, or a newer focusvla wrote it.
     """
+    if not path.exists():
+        path = installed_checkpoint(str(path)) or path
     kind = _kind_of(path)
     if kind is None:
         steps = checkpoint_steps(path)
         if not steps:
             require_merged(path)
+            names = installed_checkpoints()
             raise CheckpointError(
                 f"checkpoint={path}: expected a folder with {WEIGHTS}, or a training run with "
-                "checkpoints/step-*, found neither. Train one with `focusvla train`."
+                "checkpoints/step-*, found neither. Train one with `focusvla train`"
+                + (f", or take one that is installed: {', '.join(names)}." if names else ".")
             )
         path, kind = checkpoint_folder(path, steps[-1]), SavedCheckpoint
     found = kind(path)

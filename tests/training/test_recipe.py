@@ -86,6 +86,19 @@ def test_the_first_copy_of_a_frozen_encoders_features_is_of_what_the_policy_will
     assert not np.array_equal(features[0], whole)
 
 
+def test_features_are_the_same_from_any_number_of_cores(arm_source, tmp_path, monkeypatch):
+    model, training = FocusVLA(tiny().model), dataclasses.replace(tiny().training, augmented_copies=1)
+    cache = open_frame_cache(arm_source((40,)), tmp_path, size=32)
+    tables, told = [], []
+    for cores in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda cores=cores: cores)
+        tables.append(np.array(open_features(model, cache, training, lambda done, total: told.append(done))))
+        for path in tmp_path.glob("features-*"):
+            path.unlink()
+    np.testing.assert_array_equal(tables[0], tables[1])
+    assert told == [16, 32, 40] * 2
+
+
 def test_a_data_set_is_trained_on_by_the_published_recipe_and_short_episodes_are_told(arm_source, tmp_path):
     published = dataclasses.replace(
         paper().training, steps=2, batch_size=4, precision="float32", log_every=1, checkpoint_every=2

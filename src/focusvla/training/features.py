@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,7 +44,6 @@ def open_features(
     return np.load(path, mmap_mode="r")
 
 
-@torch.inference_mode()
 def _encode(
     model: FocusVLA,
     cache: FrameCache,
@@ -53,13 +53,16 @@ def _encode(
     on_progress: Callable[[int, int], None],
 ) -> None:
     copies, rows = 1 + config.augmented_copies, len(cache)
+    device = model.feature_mean.device
     shape = (copies, rows, model.config.num_patches, len(model.feature_mean))
     require_free_space(path, 2 * int(np.prod(shape)), "the table of encoded frames")
     partial = partial_path(path)
     table = create_table(partial, np.float16, shape)
-    for first in range(0, rows, _FRAMES_AT_ONCE):
+
+    @torch.inference_mode()
+    def encode(first: int) -> int:
         chosen = slice(first, first + _FRAMES_AT_ONCE)
-        images = torch.from_numpy(np.array(cache.images[chosen])).to(model.feature_mean.device)
+        images = torch.from_numpy(np.array(cache.images[chosen])).to(device)
         generator = step_generator(config.seed, first)
         for copy in range(copies):
             if copy:
@@ -67,6 +70,15 @@ def _encode(
             else:
                 varied = crop_center(images, model.config.pictures.center_crop_area)
             table[copy, chosen] = model.encode_images(varied).to(torch.float16).cpu().numpy()
-        on_progress(min(first + _FRAMES_AT_ONCE, rows), rows)
+        return min(first + _FRAMES_AT_ONCE, rows)
+
+    # Each core has frames of its own: those that share some wait for each other, ten times as long if one is busy.
+    workers = torch.get_num_threads() if device.type == "cpu" else 1
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for done in pool.map(encode, range(0, rows, _FRAMES_AT_ONCE)):
+            on_progress(done, rows)
+    finally:
+        pool.shutdown(cancel_futures=True)
     table.flush()
     partial.replace(path)
