@@ -50,6 +50,17 @@ def test_widened_starts_differ_from_the_published_ones_in_the_displacement_and_i
     assert (wide.max_steps, wide.settle_steps) == (published.max_steps, published.settle_steps)
 
 
+def test_validation_starts_are_none_of_the_test_and_else_played_by_its_rules():
+    for name, tested in (("libero_validation", "libero_openvla"), ("libero_wide_validation", "libero_wide")):
+        validation, test = protocol(name), protocol(tested)
+        starts = [validation.start("libero_goal", n) for n in range(50)]
+        assert all(start.init_state is None for start in starts)
+        assert len({start.seed for start in starts}) == 50
+        assert starts[0].displacement_meters == test.start("libero_goal", 0).displacement_meters
+        assert validation.max_steps == test.max_steps
+        assert validation.settle_steps == test.settle_steps
+
+
 def test_disturbed_episodes_begin_as_the_published_ones():
     disturbed, published = protocol("libero_disturbed"), protocol("libero_openvla")
     assert disturbed.disturbed_steps == (20, 100)

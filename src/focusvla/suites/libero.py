@@ -125,6 +125,25 @@ PROTOCOLS = (
         "is to be grasped next is moved by 3 to 8 cm",
         disturbed_steps=(20, 100),
     ),
+    *(
+        replace(
+            _OPENVLA,
+            name=f"{name}_validation",
+            revision=1,
+            source="this project: libero_openvla from starts of its own, fresh resets, so that a policy can be chosen "
+            "without a look at the test's" + (", and widened" if displacements else ""),
+            trials_per_task=20,
+            environment_seed=first_seed,
+            seeding="each_trial",
+            scenes_before=0,
+            uses_init_states=False,
+            displacement_meters=displacements,
+        )
+        for name, first_seed, displacements in (
+            ("libero", 3_100_000_000, {}),
+            ("libero_wide", 3_000_000_000, _DISPLACEMENT_METERS),
+        )
+    ),
 )
 """The published one first; an earlier revision holds the rules that a name had before."""
 
