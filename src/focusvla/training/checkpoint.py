@@ -5,6 +5,7 @@ and learning rate are functions of the seed and the step, so there is no state o
 processes trained them, so a run goes on with any number.
 """
 
+import dataclasses
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,19 +19,22 @@ from focusvla.checkpoint import (
     checkpoint_folder,
     checkpoint_step,
     load_weights,
+    open_checkpoint,
     read_tokenizer,
     write_checkpoint,
 )
 from focusvla.config import ExperimentConfig
 from focusvla.data.normalization import StatisticsByPart
-from focusvla.errors import CheckpointError
+from focusvla.errors import CheckpointError, ConfigurationError
 from focusvla.model.focusvla import FocusVLA
-from focusvla.model.weights.files import read_safetensors, require_matching
+from focusvla.model.language import NUM_SPECIAL_IDS, WordTokenizer
+from focusvla.model.weights.files import load_parts, read_safetensors, require_matching
 from focusvla.training.engine import Engine, assign, full
 from focusvla.training.optimization import WeightAverage
 from focusvla_client import Spec
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_EMBEDDINGS = "language_model.body.embed_tokens.weight"
 
 
 def save_checkpoint(
@@ -88,6 +92,42 @@ def training_tensors(model: FocusVLA, optimizer: torch.optim.Optimizer) -> dict[
 def learning_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that the optimizer changes, by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+@torch.no_grad()
+def start_from(checkpoint: Path, model: FocusVLA) -> None:
+    """Fill a new model with a trained one's averaged weights and what it standardizes features with. Words that both know
+    keep their embeddings; the others keep the new model's.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or a file of it is missing or damaged.
+        ConfigurationError: it is of another model; what differs is listed.
+    """
+    found = open_checkpoint(checkpoint)
+    known, wanted = found.experiment.model, model.config
+    language = dataclasses.replace(known.language, vocabulary=wanted.language.vocabulary)
+    differing = [
+        f"model.{name}: {value!r} there, {getattr(wanted, name)!r} here"
+        for name, value in vars(dataclasses.replace(known, language=language)).items()
+        if value != getattr(wanted, name)
+    ]
+    if differing:
+        raise ConfigurationError(
+            f"weights.checkpoint={checkpoint}: expected the same model, got another ({'; '.join(differing)}). Train with "
+            "its values, or from nothing."
+        )
+    trained = found.load_model(known)
+    tensors = trained.state_dict()
+    if isinstance(model.tokenizer, WordTokenizer) and isinstance(trained.tokenizer, WordTokenizer):
+        here, there = model.tokenizer.ids, trained.tokenizer.ids
+        embeddings = model.state_dict()[_EMBEDDINGS].clone()
+        embeddings[:NUM_SPECIAL_IDS] = tensors[_EMBEDDINGS][:NUM_SPECIAL_IDS]
+        for word in here.keys() & there.keys():
+            embeddings[here[word]] = tensors[_EMBEDDINGS][there[word]]
+        tensors[_EMBEDDINGS] = embeddings
+    else:
+        model.tokenizer = trained.tokenizer
+    load_parts(model, {name: {"": tensor} for name, tensor in tensors.items()}, checkpoint)
 
 
 def restore_model(folder: Path, model: FocusVLA) -> None:

@@ -43,8 +43,11 @@ def open_loaders(
     device: torch.device,
     on_stage: StageProgress,
     on_remark: Remark = lambda text: None,
+    standardizes: bool = True,
 ) -> Loaders:
-    """Make both; decodes and encodes what has not been yet, and standardizes a frozen encoder's features in `model`.
+    """Make both; decodes and encodes what has not been yet.
+
+    If `standardizes`, `model` standardizes a frozen encoder's features by theirs from now on, else as it does already.
 
     Raises:
         DataError: the data set is damaged or too small, or its episodes are shorter than a chunk.
@@ -53,6 +56,12 @@ def open_loaders(
     config = experiment.training
     stride = picture_stride(source, config.frame_stride)
     images, features = _visual_inputs(model, experiment, source, stride, cache_folder, on_stage, on_remark)
+    if standardizes and features is not None:
+        sample = features[0, :: max(1, features.shape[1] // 500)].astype(np.float32)
+        channels = sample.reshape(-1, features.shape[-1])
+        model.set_feature_statistics(
+            torch.from_numpy(channels.mean(axis=0)), torch.from_numpy(channels.std(axis=0) + STD_MARGIN)
+        )
 
     def samples(episodes: list[int]) -> Samples:
         return build_samples(
@@ -101,10 +110,7 @@ def _visual_inputs(
     on_stage: StageProgress,
     on_remark: Remark,
 ) -> tuple[np.ndarray | CompressedFrames | None, np.ndarray | None]:
-    """Images for an encoder that learns, features from one that does not, neither for a blind model.
-
-    Standardizes a frozen encoder's features by their mean and deviation over the data set.
-    """
+    """Images for an encoder that learns, features from one that does not, neither for a blind model."""
     if model.vision_encoder is None:
         return None, None
     cache = open_frame_cache(
@@ -120,9 +126,5 @@ def _visual_inputs(
         return cache.images, None
     features = open_features(
         model, cache, experiment.training, lambda done, total: on_stage("encode", done, total)
-    )
-    sample = features[0, :: max(1, len(cache) // 500)].astype(np.float32).reshape(-1, features.shape[-1])
-    model.set_feature_statistics(
-        torch.from_numpy(sample.mean(axis=0)), torch.from_numpy(sample.std(axis=0) + STD_MARGIN)
     )
     return None, features

@@ -32,6 +32,7 @@ from focusvla.training.checkpoint import (
     restore_model,
     restore_training,
     save_checkpoint,
+    start_from,
 )
 from focusvla.training.checkpoint_metrics import CheckpointMetrics, OnCheckpoint
 from focusvla.training.data_checks import check_data, statistics_of_run
@@ -123,6 +124,8 @@ def train(
     model = FocusVLA(experiment.model)
     if steps:
         restore_model(folder, model)
+    elif experiment.weights.checkpoint:
+        start_from(Path(experiment.weights.checkpoint), model)
     else:
         load_pretrained(model, experiment.weights)
     with engine.explained_errors():
@@ -137,6 +140,7 @@ def train(
             engine.device,
             on_stage,
             on_remark,
+            standardizes=not (steps or experiment.weights.checkpoint),
         )
     module = engine.prepare(model)
     average = WeightAverage(learning_parameters(model).values(), config.ema_decay)
