@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 
 from focusvla.config import EvaluationConfig
@@ -41,6 +42,30 @@ def test_players_help_where_most_is_left_per_player():
         "a0",
         "a1",
     ]  # 7 jobs for two players before 2 for one
+
+
+def test_the_group_is_that_of_the_most_jobs_per_player_whatever_came_and_went():
+    """Against looking at all groups, each time."""
+    rng, agenda = np.random.default_rng(0), Agenda()
+    left: dict[str, list[str]] = {}
+    for number in range(3000):
+        group = f"{rng.integers(12)}."
+        if rng.random() < 0.45:
+            added = job(group, number)
+            agenda.add(added)
+            left.setdefault(group, []).append(added.label)
+            continue
+        at_work = [f"{place}." for place in rng.integers(12, size=rng.integers(5))]
+        if group in left:
+            wanted = group
+        elif left:
+            wanted = max(left, key=lambda g: len(left[g]) / (1 + at_work.count(g)))
+        else:
+            assert taken(agenda, group, tuple(at_work)) is None
+            continue
+        assert taken(agenda, group, tuple(at_work)) == left[wanted].pop(0)
+        if not left[wanted]:
+            del left[wanted]
 
 
 def test_urgent_jobs_come_first_in_their_group():

@@ -4,8 +4,10 @@ With `robustness` each suite brings LIBERO-PRO's variants of it and two controls
 shows come from another episode of its task, so it waits until those have been played.
 """
 
+import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Hashable, Iterable
+from dataclasses import dataclass
 
 from focusvla.config import EvaluationConfig
 from focusvla.errors import ConfigurationError
@@ -103,49 +105,92 @@ def all_axes() -> list[str]:
 
 
 class Agenda:
-    """Hands out jobs so that players change their environment seldom."""
+    """Hands out jobs so that players change their environment seldom. What a call takes does not grow with the number of
+    jobs and groups."""
 
     def __init__(self):
         self._groups: dict[Hashable, deque[Job]] = {}
-        self._waiting: list[tuple[frozenset[str], Callable[[], Iterable[Job]]]] = []
+        self._largest: list[tuple[int, int, Hashable]] = []
+        """A heap of groups, each under minus its number of jobs now or once, and its place in the order of groups."""
+        self._places: dict[Hashable, int] = {}
+        self._num_groups = 0
+        self._awaited: dict[str, list[_Waiting]] = {}
+        """By label, what waits for that job."""
         self._open: set[str] = set()
 
     def add(self, job: Job, urgent: bool = False) -> None:
         """Put `job` behind its group's others, or before them if `urgent`."""
-        jobs = self._groups.setdefault(job.group, deque())
+        if job.group not in self._groups:
+            self._groups[job.group] = deque()
+            self._places[job.group] = self._num_groups
+            self._num_groups += 1
+        jobs = self._groups[job.group]
         (jobs.appendleft if urgent else jobs.append)(job)
+        heapq.heappush(self._largest, self._rank(job.group))
         self._open.add(job.label)
 
     def add_after(self, labels: Iterable[str], make: Callable[[], Iterable[Job]]) -> None:
         """Put the jobs that `make` returns on the agenda once those with `labels`, as far as they are on it, have
         ended."""
-        self._waiting.append((frozenset(labels) & self._open, make))
-        self._release()
+        until = set(labels) & self._open
+        waiting = _Waiting(len(until), make)
+        for label in until:
+            self._awaited.setdefault(label, []).append(waiting)
+        if not until:
+            self._release(waiting)
 
     def ended(self, label: str) -> None:
         """Tell that the job with this label has ended."""
         self._open.discard(label)
-        self._release()
+        for waiting in self._awaited.pop(label, ()):
+            waiting.num_awaited -= 1
+            if not waiting.num_awaited:
+                self._release(waiting)
 
     def next_job(self, last_group: Hashable, at_work: Collection[Hashable]) -> Job | None:
         """One of the player's last group, else of the group with the most jobs per player `at_work` on it."""
         if last_group in self._groups:
             return self._take(last_group)
-        if not self._groups:
+        working = Counter(group for group in at_work if group in self._groups)
+        idle = self._largest_besides(working)
+        candidates = [*working, *([] if idle is None else [idle])]
+        if not candidates:
             return None
-        working = Counter(at_work)
         return self._take(
-            max(self._groups, key=lambda group: len(self._groups[group]) / (1 + working[group]))
+            min(candidates, key=lambda g: (-len(self._groups[g]) / (1 + working[g]), self._places[g]))
         )
+
+    def _largest_besides(self, working: Collection[Hashable]) -> Hashable | None:
+        """The group with the most jobs of those that no player is at work on."""
+        aside = []
+        found = None
+        while self._largest and found is None:
+            rank = heapq.heappop(self._largest)
+            group = rank[2]
+            if group in self._groups and rank == self._rank(group):
+                aside.append(rank)
+                found = None if group in working else group
+        for rank in aside:
+            heapq.heappush(self._largest, rank)
+        return found
 
     def _take(self, group: Hashable) -> Job:
         job = self._groups[group].popleft()
-        if not self._groups[group]:
-            del self._groups[group]
+        if self._groups[group]:
+            heapq.heappush(self._largest, self._rank(group))
+        else:
+            del self._groups[group], self._places[group]
         return job
 
-    def _release(self) -> None:
-        ready = [make for until, make in self._waiting if not until & self._open]
-        self._waiting = [(until, make) for until, make in self._waiting if until & self._open]
-        for job in (job for make in ready for job in make()):
+    def _rank(self, group: Hashable) -> tuple[int, int, Hashable]:
+        return -len(self._groups[group]), self._places[group], group
+
+    def _release(self, waiting: "_Waiting") -> None:
+        for job in waiting.make():
             self.add(job)
+
+
+@dataclass
+class _Waiting:
+    num_awaited: int
+    make: Callable[[], Iterable[Job]]

@@ -168,6 +168,9 @@ class _Record:
         on_progress: Progress,
     ):
         self._output, self._config, self._rules, self._planned = output, config, rules, planned
+        self._of_task: dict[tuple[str, int], list[PlannedEpisode]] = {}
+        for each in planned:
+            self._of_task.setdefault((each.suite, each.task), []).append(each)
         self._on_progress = on_progress
         steps = actions_per_inference(config, rules, traits.chunk_length)
         self._actions_per_inference = steps
@@ -185,6 +188,7 @@ class _Record:
         )
         replace_json(output / "protocol.json", described | shared_out)
         self._finished = {PlannedEpisode.of(result): result for result in self._file.results}
+        self._num_finished = len(self.results)
         if repaired := self._file.num_repaired_bytes:
             self._tell(
                 None, f"{output / 'results.jsonl'}: removed an incomplete last line of {repaired} bytes"
@@ -205,18 +209,15 @@ class _Record:
     def agenda(self) -> Agenda:
         """What is still to be played and drawn."""
         agenda = Agenda()
-        by_task: dict[tuple[str, int], list[PlannedEpisode]] = {}
-        for planned in self._planned:
-            by_task.setdefault((planned.suite, planned.task), []).append(planned)
-        for episodes in by_task.values():
+        for episodes in self._of_task.values():
             missing = [planned for planned in episodes if planned not in self._finished]
             for planned in missing:
                 if planned.condition != VISION_BLIND:
                     agenda.add(self._play_job(planned))
             self._draw_if_complete(agenda, episodes[0])
             clean = [planned.name for planned in episodes if not planned.condition]
-            blind = [planned for planned in missing if planned.condition == VISION_BLIND]
-            agenda.add_after(clean, partial(map, self._play_job, blind))
+            if blind := [planned for planned in missing if planned.condition == VISION_BLIND]:
+                agenda.add_after(clean, partial(map, self._play_job, blind))
         return agenda
 
     def take(self, agenda: Agenda, job: Job, outcome: Any) -> None:
@@ -236,6 +237,7 @@ class _Record:
         if played.trajectory:
             self._save("trajectories", planned, played.trajectory)
         self._file.append(played.result)
+        self._num_finished += planned not in self._finished
         self._finished[planned] = played.result
         self._has_played |= not played.result.error
         self._num_broken += bool(played.result.error)
@@ -266,7 +268,7 @@ class _Record:
         self._tell(None, f"{incident.what}, replaced: {incident.detail.strip().splitlines()[-1]}")
 
     def _tell(self, result: EpisodeResult | None, remark: str) -> None:
-        self._on_progress(len(self.results), len(self._planned), result, remark)
+        self._on_progress(self._num_finished, len(self._planned), result, remark)
 
     def _setting(self, planned: PlannedEpisode) -> Setting:
         """With what the policy is called in the episode's suite."""
@@ -287,7 +289,7 @@ class _Record:
         """The trajectory of the next trial that has one, whose pictures a vision-blind policy is shown."""
         if planned.condition != VISION_BLIND:
             return None
-        others = [p for p in self._planned if _same_task(p, planned) and not p.condition]
+        others = [p for p in self._of_task[planned.suite, planned.task] if not p.condition]
         others.sort(key=lambda other: (other.trial <= planned.trial, other.trial))
         files = [self._trajectory(other) for other in others if other.trial != planned.trial]
         return next((read_trajectory(file)["snapshots"] for file in files if file.exists()), None)
@@ -297,8 +299,10 @@ class _Record:
 
     def _draw_if_complete(self, agenda: Agenda, planned: PlannedEpisode) -> None:
         """Soon, while a process still has the task's environment."""
-        clean = [p for p in self._planned if _same_task(p, planned) and not p.condition]
-        if not self._config.videos or planned.condition or any(p not in self._finished for p in clean):
+        if not self._config.videos or planned.condition:
+            return
+        clean = [p for p in self._of_task[planned.suite, planned.task] if not p.condition]
+        if any(p not in self._finished for p in clean):
             return
         for result in worth_drawing([self._finished[p] for p in clean], self._config.recorded_trials):
             shown = PlannedEpisode.of(result)
@@ -399,7 +403,3 @@ def _locked(output: Path) -> Generator[None]:
 def video_name(result: EpisodeResult) -> str:
     """File name of an episode's video."""
     return f"{PlannedEpisode.of(result).name}-{'success' if result.success else 'failure'}.mp4"
-
-
-def _same_task(one: PlannedEpisode, other: PlannedEpisode) -> bool:
-    return (one.suite, one.task) == (other.suite, other.task)
