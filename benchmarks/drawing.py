@@ -1,7 +1,8 @@
 """Pictures of both cameras of LIBERO, drawn here and as the benchmark draws them, in one process and in turns.
 
 Scripted experts play in all tasks of the four suites; every few steps both ways draw the same state, are timed, and
-their pictures compared. What differs is kept with `--keep FOLDER`, the state beside both pictures.
+their pictures compared, which must be equal to the last bit. What differs is kept with `--keep FOLDER`, the state
+beside both pictures.
 
     python benchmarks/drawing.py [--suites libero_goal ...] [--states 250] [--keep FOLDER] [--quick]
 

@@ -7,7 +7,8 @@ validation starts. Stopped anywhere, the same command goes on.
                                           [--attempts 20] [--steps 30000] [--trials 20] [--processes 2] [--quick]
 
 Training takes one process per core, with one thread each: two that share an operation wait for each other. The last line
-is a JSON object: the seconds of each stage over all runs of it, and the success rates on the validation starts.
+is a JSON object: the seconds of each stage over all runs of it, and the success rates on the validation starts with
+their intervals.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from focusvla.evaluation.results import read_results
+from focusvla.evaluation.results import read_results, success_rate
 
 SUITES = ["libero_spatial", "libero_object", "libero_goal", "libero_10"]
 PROTOCOLS = ("libero_validation", "libero_wide_validation")
@@ -29,10 +30,10 @@ TRAINED = "--data-statistics joint --augmented-copies 1 --precision bfloat16 --t
 
 @dataclass(frozen=True)
 class Stage:
-    """A command, and the file or folder that is there once it has ended."""
+    """A command, and the folder that is there once it has ended; none for one that repeats nothing."""
 
     name: str
-    left: Path
+    left: Path | None
     command: list[str]
     processes: int = 1
 
@@ -66,8 +67,25 @@ def stages(options: argparse.Namespace) -> list[Stage]:
         output = work / protocol
         command = ["evaluate", "--checkpoint", str(run), "--output", str(output), "--protocol", protocol]
         command += ["--suites", *options.suites, *tasks, "--trials", str(options.trials), "--no-videos"]
-        found.append(Stage(protocol, output / "ended", command))
+        found.append(Stage(protocol, None, command))
     return found
+
+
+def require_same_options(options: argparse.Namespace) -> None:
+    """Stop if the folder was begun with others: what has ended is not done again, and would not be what they say."""
+    described = {name: value for name, value in vars(options).items() if name not in ("work", "processes")}
+    file = options.work / "options.json"
+    if not file.exists():
+        file.write_text(json.dumps(described, indent=2) + "\n")
+    begun = json.loads(file.read_text())
+    differing = [
+        f"--{n} {begun.get(n)!r} there, {v!r} here" for n, v in described.items() if begun.get(n) != v
+    ]
+    if differing:
+        print(
+            f"error: {options.work} was begun with other options ({'; '.join(differing)}). Choose another folder."
+        )
+        sys.exit(2)
 
 
 def carry_out(stage: Stage) -> int:
@@ -101,10 +119,11 @@ def main() -> None:
         options.suites, options.tasks, options.demonstrations = ["libero_object"], ["2"], 4
         options.attempts, options.steps, options.trials = 4, 40, 2
     options.work.mkdir(parents=True, exist_ok=True)
+    require_same_options(options)
     file = options.work / "seconds.json"
     seconds = json.loads(file.read_text()) if file.exists() else {}
     for stage in stages(options):
-        if stage.left.exists():
+        if stage.left and stage.left.exists():
             continue
         print(f"== {stage.name}", flush=True)
         began = time.monotonic()
@@ -113,14 +132,11 @@ def main() -> None:
         file.write_text(json.dumps(seconds, indent=2) + "\n")
         if status:
             sys.exit(status)
-        if not stage.left.exists():
-            stage.left.touch()
     rates = {}
     for protocol in PROTOCOLS:
         results = read_results(options.work / protocol / "results.jsonl")
         rates[protocol] = {
-            suite: sum(each.success for each in results if each.suite == suite)
-            / sum(each.suite == suite for each in results)
+            suite: success_rate([each for each in results if each.suite == suite]).to_dict()
             for suite in options.suites
         }
     print(json.dumps({"seconds": seconds, "success": rates}))

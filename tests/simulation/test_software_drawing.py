@@ -9,7 +9,6 @@ import pytest
 
 SIZE = 64
 
-
 ROUND = "".join(
     f"{np.cos(a):.4f} {np.sin(a):.4f} {z} " for z in (-1, 1) for a in np.linspace(0, 2 * np.pi, 40)
 )

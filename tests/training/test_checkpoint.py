@@ -69,6 +69,7 @@ def test_training_from_a_checkpoint_standardizes_features_as_it_did_also_after_a
         )
         after = open_checkpoint(folder)
         assert torch.equal(after.load_model(after.experiment.model).feature_mean, mean)
+        assert f"Begun with what {trained} had learned." in (folder / "README.md").read_text("utf-8")
 
 
 def test_all_of_a_restored_optimizers_state_lies_on_the_device_of_its_parameters():

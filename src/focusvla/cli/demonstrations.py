@@ -54,7 +54,7 @@ def correct(
     The policy plays for a drawn number of steps; then the expert is recorded. Interrupted, the same command goes on.
 
     Args:
-        checkpoint: Folder of a checkpoint or training run, or an installed one's name.
+        checkpoint: A checkpoint, a run (its newest), or an installed one's name.
         output: Folder of the data set, which must not exist yet.
         config: What to record.
     """

@@ -32,7 +32,7 @@ def diagnose(
     "episodes"}, RATE as of `evaluate`.
 
     Args:
-        checkpoint: Folder of a checkpoint or training run, or an installed one's name.
+        checkpoint: A checkpoint, a run (its newest), or an installed one's name.
         data: Its training data; of a mixture a part, or all if joint.
         output: Folder of the episodes to play.
         config: Which episodes, under all controls if none are named.

@@ -33,7 +33,7 @@ def evaluate(
     `focusvla tables` prints it.
 
     Args:
-        checkpoint: Folder of a checkpoint or training run, or an installed one's name.
+        checkpoint: A checkpoint, a run (its newest), or an installed one's name.
         output: Folder of the results: a JSON line per episode, videos.
         config: Which episodes.
     """

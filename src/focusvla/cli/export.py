@@ -24,7 +24,7 @@ def export(
     number of observations at once. `policy.json` beside it tells inputs and conventions, `run.py` loads and asks it.
 
     Args:
-        checkpoint: Folder of a checkpoint or training run, or an installed one's name.
+        checkpoint: A checkpoint, a run (its newest), or an installed one's name.
         output: Folder to write, which must not exist yet.
         format: `torch` for an archive of torch.export, `onnx` for ONNX (extra `onnx`).
         statistics: Of a policy that was trained on a mixture: the part whose robot is to be driven.

@@ -28,7 +28,7 @@ def serve(
     in front. SIGTERM or Ctrl-C answers what was accepted and ends.
 
     Args:
-        checkpoint: Folder of a checkpoint or training run, or an installed one's name.
+        checkpoint: A checkpoint, a run (its newest), or an installed one's name.
         config: Where, how, and within which limits.
     """
     from focusvla.serving.server import serve as run

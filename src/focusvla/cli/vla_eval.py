@@ -29,7 +29,7 @@ def serve_vla_eval(
     `server.url` of ws://127.0.0.1:8000. Needs the extra `vla-eval`.
 
     Args:
-        checkpoint: Folder of a checkpoint or training run, or an installed one's name.
+        checkpoint: A checkpoint, a run (its newest), or an installed one's name.
         host: Address to answer on. The protocol knows no keys: on another than this host's own, everyone can ask.
         port: Its port.
         device: Where the policy runs: `auto` (a GPU if there is one), `cpu`, `cuda` or another device of torch's.

@@ -143,17 +143,17 @@ def _batch_by_batch(place, faces, corners, half, mirrored, depth_range, mine, fo
             unsure |= facing == 0
             j += 1
         first, last = batch * BATCH, min(len(faces), (batch + 1) * BATCH)
-        reach = 0
-        if lowest <= 0:
-            reach = 0 if mirrored else _reaches_out(place, faces[first:last], half, depth_range)
-        whole = lowest <= 0 and (reach == 0 or (reach > 0 and unsure))
-        apart = lowest <= 0 and (whole or reach < 0)
+        doubtful, reach = lowest <= 0, 0
+        if doubtful and not mirrored:
+            reach = _reaches_out(place, faces[first:last], half, depth_range)
+        whole = doubtful and (reach == 0 or (reach > 0 and unsure))
+        apart = whole or (doubtful and reach < 0)
         if apart:
             breaks[num_breaks] = at
             num_breaks += 1
         for number in range(first, last) if whole else range(i, j):
             f = number if whole else mine[number]
-            if whole or apart or lowest > 0 or _facing(place, faces[f], mirrored) > 0:
+            if apart or not doubtful or _facing(place, faces[f], mirrored) > 0:
                 found[at] = corners[f]
                 at += 1
         if apart:
@@ -333,9 +333,8 @@ def _cover(place, faces, window, mirrored, samples, depths, hides, chosen):
             ax, ay, bx, by, cx, cy, x0, x1, y0, y1, huge = _bounds(place, face, window, mirrored)
             t0, t1, t2 = _tolerances(ax, ay, bx, by, cx, cy)
             farthest = one / max(wa, wb, wc)
-            farthest -= (one / min(wa, wb, wc) - farthest) * np.float32(
-                1 / 16
-            )  # single precision of small areas
+            span = one / min(wa, wb, wc) - farthest
+            farthest -= span * np.float32(1 / 16)  # what single precision makes of small areas
             if huge or (x1 - x0) * (y1 - y0) > _LARGE:
                 covers = True
                 if hides and not huge:
@@ -409,11 +408,8 @@ def _is_unhidden(place, face, window, samples, depths):
     nearest = one / nearest
     extent, area = _extent_and_area(place, face, False)
     # Where rounding puts a sample into a triangle that it is beside, the triangle's plane is what is drawn there.
-    beyond = (
-        MARGIN
-        * extent
-        * (nearest - one / max(ws[face[0]], ws[face[1]], ws[face[2]]) + np.float32(1e-6) * nearest)
-    )
+    span = nearest - one / max(ws[face[0]], ws[face[1]], ws[face[2]])
+    beyond = MARGIN * extent * (span + np.float32(1e-6) * nearest)
     if beyond > area * np.float32(0.5) * nearest:
         return True
     nearest = (nearest + beyond / area) * _NEARER + _ROUNDING

@@ -72,7 +72,8 @@ def save_checkpoint(
         spec=spec,
         statistics=statistics,
         origin=f"Trained for {step} of {experiment.training.steps} steps, batch {experiment.training.batch_size}, "
-        f"seed {experiment.training.seed}.",
+        f"seed {experiment.training.seed}."
+        + (f" Begun with what {begun} had learned." if (begun := experiment.weights.checkpoint) else ""),
         training=state,
     )
     return folder
