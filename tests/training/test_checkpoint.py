@@ -46,11 +46,27 @@ def test_a_run_that_starts_from_a_checkpoint_knows_what_it_knows_among_other_wor
 
 
 def test_a_checkpoint_of_another_model_is_no_start_and_what_differs_is_listed(trained):
-    other = dataclasses.replace(tiny().model, chunk_length=8, num_action_queries=8)
+    model = tiny().model
+    vision = dataclasses.replace(model.vision, image_size=64)
+    other = dataclasses.replace(model, chunk_length=8, num_action_queries=8, vision=vision)
     with pytest.raises(
-        ConfigurationError, match=r"same model, .*model.chunk_length: 4 there, 8 here; model.num_action"
+        ConfigurationError,
+        match=r"same model, .*\(model.vision.image_size: 32 there, 64 here; model.chunk_length: 4 there, 8 here; "
+        r"model.num_action",
     ):
         start_from(trained, FocusVLA(other))
+
+
+def test_an_encoder_that_was_frozen_may_learn_from_a_checkpoint_on(trained):
+    model = tiny().model
+    learning = FocusVLA(dataclasses.replace(model, vision=dataclasses.replace(model.vision, trainable=True)))
+    start_from(trained, learning)
+    before = open_checkpoint(trained)
+    torch.testing.assert_close(
+        learning.vision_encoder.convolution.weight,
+        before.load_model(before.experiment.model).vision_encoder.convolution.weight,
+    )
+    assert learning.vision_encoder.convolution.weight.requires_grad
 
 
 def test_training_from_a_checkpoint_standardizes_features_as_it_did_also_after_an_interruption(

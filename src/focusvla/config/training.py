@@ -178,7 +178,7 @@ class WeightsConfig:
     """A VGGT-1B, which `policy_head.values="vggt"` needs."""
     checkpoint: str = ""
     """A checkpoint of the same model to go on from on other data: its folder, or an installed one's name. Words that it
-    does not know are new to it; what it standardizes features with stays, and ranges are the new data's. It holds all
+    does not know are new to it, and its encoder may learn from now on, or no more; what it standardizes features with stays, and ranges are the new data's. It holds all
     weights, so that no others are read."""
     random_frozen: bool = False
     """Whether layers that nothing was loaded into and that do not learn may stay as they were drawn: for tests of small

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,13 +107,13 @@ def start_from(checkpoint: Path, model: FocusVLA) -> None:
     """
     found = open_checkpoint(checkpoint)
     known, wanted = found.experiment.model, model.config
-    language = dataclasses.replace(known.language, vocabulary=wanted.language.vocabulary)
-    differing = [
-        f"model.{name}: {value!r} there, {getattr(wanted, name)!r} here"
-        for name, value in vars(dataclasses.replace(known, language=language)).items()
-        if value != getattr(wanted, name)
-    ]
-    if differing:
+    # Neither which words there are nor whether the encoder learns makes another model.
+    comparable = dataclasses.replace(
+        known,
+        language=dataclasses.replace(known.language, vocabulary=wanted.language.vocabulary),
+        vision=dataclasses.replace(known.vision, trainable=wanted.vision.trainable),
+    )
+    if differing := list(_differences("model", comparable, wanted)):
         raise ConfigurationError(
             f"weights.checkpoint={checkpoint}: expected the same model, got another ({'; '.join(differing)}). Train with "
             "its values, or from nothing."
@@ -129,6 +130,17 @@ def start_from(checkpoint: Path, model: FocusVLA) -> None:
     else:
         model.tokenizer = trained.tokenizer
     load_parts(model, {name: {"": tensor} for name, tensor in tensors.items()}, checkpoint)
+
+
+def _differences(name: str, there: Any, here: Any) -> Generator[str]:
+    """The values in which two configurations differ, each by its full name."""
+    if dataclasses.is_dataclass(there) and type(there) is type(here):
+        for field in dataclasses.fields(there):
+            yield from _differences(
+                f"{name}.{field.name}", getattr(there, field.name), getattr(here, field.name)
+            )
+    elif there != here:
+        yield f"{name}: {there!r} there, {here!r} here"
 
 
 def restore_model(folder: Path, model: FocusVLA) -> None:
