@@ -33,6 +33,25 @@ def test_states_of_patches_do_not_depend_on_the_instruction_but_kept_patches_and
     assert not torch.allclose(lifted, pushed)
 
 
+def test_what_a_model_is_not_told_of_the_state_changes_nothing_and_what_it_is_told_does(
+    tiny_config, build, make_inputs
+):
+    model = build(replace(tiny_config, ignored_state_dims=(1,)))
+    inputs = make_inputs(model, "lift cup")
+    changed = [inputs.state.clone() for _ in range(2)]
+    changed[0][:, 1] += 1
+    changed[1][:, 0] += 1
+    answers = [model(replace(inputs, state=state)) for state in changed]
+    assert torch.equal(answers[0], model(inputs))
+    assert not torch.allclose(answers[1], model(inputs))
+
+
+@pytest.mark.parametrize("dims", [(0, 0), (-1,), (64,)])
+def test_a_state_dimension_that_is_not_there_cannot_be_ignored(tiny_config, dims):
+    with pytest.raises(ConfigurationError, match="ignored_state_dims: expected different numbers of 0"):
+        replace(tiny_config, ignored_state_dims=dims)
+
+
 def test_padding_an_instruction_changes_nothing(tiny_config, build, make_inputs):
     model = build(tiny_config)
     alone = make_inputs(model, "lift cup")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -55,6 +56,24 @@ def test_patches_are_in_reading_order_camera_after_camera():
 
 def test_a_blind_model_has_no_encoder():
     assert build_vision_encoder(VisionConfig(encoder="none", image_size=128)) is None
+
+
+def test_of_an_encoder_that_learns_the_first_blocks_may_stay_as_they_are():
+    encoder = build_vision_encoder(replace(LITE0, trainable=True, frozen_blocks=3))
+    assert isinstance(encoder, EfficientNetLite0Encoder)
+    encoder(torch.full((1, 1, 64, 64, 3), 9, dtype=torch.uint8)).sum().backward()
+    learning = [all(p.grad is not None for p in block.parameters()) for block in encoder.blocks]
+    assert learning == [False] * 3 + [True] * 8
+    assert encoder.stem.weight.grad is None
+    for refused in (
+        replace(LITE0, trainable=True),
+        LITE0,
+        VisionConfig(encoder="patches", image_size=4, patch_size=2),
+    ):
+        with pytest.raises(
+            ConfigurationError, match="frozen_blocks: expected 0, or 1 to 10 with trainable=True"
+        ):
+            replace(refused, frozen_blocks=11 if refused.trainable else 3)
 
 
 @pytest.mark.parametrize("trainable", [False, True])

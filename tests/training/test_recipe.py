@@ -99,6 +99,27 @@ def test_features_are_the_same_from_any_number_of_cores(arm_source, tmp_path, mo
     assert told == [16, 32, 40] * 2
 
 
+def test_features_are_those_of_the_encoder_that_asks_also_if_another_of_its_kind_asked_before(
+    arm_source, tmp_path
+):
+    training = dataclasses.replace(tiny().training, augmented_copies=0)
+    cache = open_frame_cache(arm_source((3,)), tmp_path, size=32)
+    model, other = FocusVLA(tiny().model), FocusVLA(tiny().model)
+    before, after = (
+        np.array(open_features(each, cache, training, lambda done, total: None)) for each in (model, other)
+    )
+    assert not np.array_equal(before, after)
+    learned = dataclasses.replace(
+        model.config, vision=dataclasses.replace(model.config.vision, trainable=True)
+    )
+    same = FocusVLA(learned)
+    same.load_state_dict(model.state_dict())
+    told: list[int] = []
+    again = open_features(same, cache, training, lambda done, total: told.append(done))
+    np.testing.assert_array_equal(again, before)
+    assert told == []
+
+
 def test_a_data_set_is_trained_on_by_the_published_recipe_and_short_episodes_are_told(arm_source, tmp_path):
     published = dataclasses.replace(
         paper().training, steps=2, batch_size=4, precision="float32", log_every=1, checkpoint_every=2

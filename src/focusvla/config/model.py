@@ -45,6 +45,9 @@ class VisionConfig:
     """Side of a patch in pixels; an image has (image_size / patch_size)^2 of them."""
     trainable: bool = False
     """Whether the encoder learns; if not, and without adapters, its features are computed once before training."""
+    frozen_blocks: int = 0
+    """With a `trainable` `efficientnet_lite0`: how many of its 11 blocks do not learn, from the pictures on, with the
+    stem. The first 3, at a half and a quarter of the size, take a third of a step's time."""
     dinov2: TransformerConfig = DINOV2_LARGE
     """Of `dinov2_siglip`. The features are those after the second-to-last layer; the last one is not built."""
     siglip: TransformerConfig = SIGLIP_SO400M
@@ -59,6 +62,13 @@ class VisionConfig:
             "vision.patch_size",
             f"a divisor of image_size={self.image_size}",
             self.patch_size,
+        )
+        _require(
+            self.frozen_blocks == 0
+            or (self.trainable and self.encoder == "efficientnet_lite0" and 0 < self.frozen_blocks < 11),
+            "vision.frozen_blocks",
+            "0, or 1 to 10 with trainable=True and encoder='efficientnet_lite0'",
+            self.frozen_blocks,
         )
 
     @property
@@ -316,6 +326,9 @@ class ModelConfig:
     """Low-rank changes to weights that stay as they are published."""
     pictures: PictureConfig = AS_SHOWN
     """What becomes of them before the encoder, when the policy acts."""
+    ignored_state_dims: tuple[int, ...] = ()
+    """Which proprioception dimensions, counted from 0, the model is not told. A small policy that is told how far the
+    fingers are open takes that for the reason to keep them so, and never closes them (docs/how-to/train.md)."""
     normalization: Literal["exact", "vla_adapter"] = "exact"
     """Between physical units and the model's. `vla_adapter`: ranges are wider by 1e-8, states are clipped at 1, and a
     gripper that opens at -1 is 1 open and 0 closed to the model, whose answer is rounded to either command."""
@@ -329,6 +342,13 @@ class ModelConfig:
         )
         for field in ("num_cameras", "state_dim", "action_dim", "chunk_length", "num_action_queries"):
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
+        _require(
+            len(set(self.ignored_state_dims)) == len(self.ignored_state_dims)
+            and all(0 <= each < self.state_dim for each in self.ignored_state_dims),
+            "ignored_state_dims",
+            f"different numbers of 0..{self.state_dim - 1}",
+            self.ignored_state_dims,
+        )
         head = self.policy_head
         if head.positions == "rotary" or head.streams == "separate":
             head_width = self.language.hidden_size // head.num_heads

@@ -178,8 +178,9 @@ class WeightsConfig:
     """A VGGT-1B, which `policy_head.values="vggt"` needs."""
     checkpoint: str = ""
     """A checkpoint of the same model to go on from on other data: its folder, or an installed one's name. Words that it
-    does not know are new to it, and its encoder may learn from now on, or no more; what it standardizes features with stays, and ranges are the new data's. It holds all
-    weights, so that no others are read."""
+    does not know are new to it; of its encoder more or less may learn than before, and it may be told more or less of
+    the state. What it standardizes features with stays, and ranges are the new data's. It holds all weights, so that no
+    others are read."""
     random_frozen: bool = False
     """Whether layers that nothing was loaded into and that do not learn may stay as they were drawn: for tests of small
     sizes. Otherwise they are refused."""

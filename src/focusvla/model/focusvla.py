@@ -62,6 +62,7 @@ class FocusVLA(nn.Module):
 
     feature_mean: Tensor
     feature_std: Tensor
+    is_told: Tensor
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -74,6 +75,9 @@ class FocusVLA(nn.Module):
         raw_width = BLIND_RAW_WIDTH if self.vision_encoder is None else self.vision_encoder.raw_width
         self.register_buffer("feature_mean", torch.zeros(raw_width))
         self.register_buffer("feature_std", torch.ones(raw_width))
+        is_told = torch.ones(config.state_dim)
+        is_told[list(config.ignored_state_dims)] = 0.0
+        self.register_buffer("is_told", is_told, persistent=False)
         self.projector = (LinearProjector if config.projector == "linear" else MLPProjector)(raw_width, width)
         self.vision_position = position_table(config)
         self.action_queries = nn.Parameter(torch.randn(config.num_action_queries, width) * 0.02)
@@ -133,6 +137,8 @@ class FocusVLA(nn.Module):
         vision = self.projector(features)
         if self.vision_position is not None:
             vision = vision + self.vision_position
+        if self.config.ignored_state_dims:
+            state = state * self.is_told
         proprioception = self.policy_head.proprioception(state.to(dtype))[:, None]
         states = self._read(vision, proprioception, prompt)
         if self.vggt is not None:

@@ -65,13 +65,18 @@ class PatchEncoder(nn.Module):
 class PointwiseConvolution(nn.Conv2d):
     """A 1 x 1 convolution, run as the matrix product that it is: faster than a convolution for few images."""
 
-    def __init__(self, channels_in: int, channels_out: int):
+    def __init__(self, channels_in: int, channels_out: int, has_relu6: bool):
         super().__init__(channels_in, channels_out, 1)
+        self.has_relu6 = has_relu6
 
     def forward(
         self, input: Float[Tensor, "images channels height width"]
     ) -> Float[Tensor, "images channels_out height width"]:
         product = F.linear(rearrange(input, "B C h w -> B h w C"), self.weight.flatten(1), self.bias)
+        if (
+            self.has_relu6
+        ):  # before it is seen in another order: a view changed in place is copied for the gradient
+            product = F.relu6(product, inplace=True)
         return rearrange(product, "B h w C -> B C h w")
 
 
@@ -92,15 +97,15 @@ class InvertedResidual(nn.Module):
     ):
         super().__init__()
         wide = channels_in * expansion
-        self.expand = PointwiseConvolution(channels_in, wide) if expansion > 1 else None
+        self.expand = PointwiseConvolution(channels_in, wide, has_relu6=True) if expansion > 1 else None
         self.depthwise = spatial_convolution(wide, wide, kernel, stride, groups=wide)
-        self.project = PointwiseConvolution(wide, channels_out)
+        self.project = PointwiseConvolution(wide, channels_out, has_relu6=False)
         self.is_residual = is_residual
 
     def forward(
         self, x: Float[Tensor, "images channels height width"]
     ) -> Float[Tensor, "images channels_out height_out width_out"]:
-        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = x if self.expand is None else self.expand(x)
         y = self.project(F.relu6(self.depthwise(y), inplace=True))
         return x + y if self.is_residual else y
 
@@ -224,7 +229,12 @@ _ENCODERS = {
 
 
 def build_vision_encoder(config: VisionConfig) -> VisionEncoder | None:
-    """The configured encoder with random weights, frozen unless `trainable`; None for a vision-blind model."""
+    """The configured encoder with random weights, of which learns what is `trainable` and not among `frozen_blocks`; None
+    for a vision-blind model."""
     if config.encoder == "none":
         return None
-    return _ENCODERS[config.encoder](config).requires_grad_(config.trainable)
+    encoder = _ENCODERS[config.encoder](config).requires_grad_(config.trainable)
+    if isinstance(encoder, EfficientNetLite0Encoder) and config.frozen_blocks:
+        encoder.stem.requires_grad_(False)
+        encoder.blocks[: config.frozen_blocks].requires_grad_(False)
+    return encoder

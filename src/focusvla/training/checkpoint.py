@@ -107,11 +107,14 @@ def start_from(checkpoint: Path, model: FocusVLA) -> None:
     """
     found = open_checkpoint(checkpoint)
     known, wanted = found.experiment.model, model.config
-    # Neither which words there are nor whether the encoder learns makes another model.
+    # Its words, how much of the encoder learns and what it is told of the state do not make another model.
     comparable = dataclasses.replace(
         known,
+        ignored_state_dims=wanted.ignored_state_dims,
         language=dataclasses.replace(known.language, vocabulary=wanted.language.vocabulary),
-        vision=dataclasses.replace(known.vision, trainable=wanted.vision.trainable),
+        vision=dataclasses.replace(
+            known.vision, trainable=wanted.vision.trainable, frozen_blocks=wanted.vision.frozen_blocks
+        ),
     )
     if differing := list(_differences("model", comparable, wanted)):
         raise ConfigurationError(

@@ -35,13 +35,25 @@ def open_features(
         StorageError: the disk is too full or the folder cannot be written.
     """
     settings = config.augmentation
-    described = [asdict(each) for each in (model.config.vision, model.config.pictures, settings)]
-    identity = json.dumps([cache.path.name, *described, config.augmented_copies, config.seed])
+    vision = model.config.vision
+    encoder = [vision.encoder, vision.image_size, vision.patch_size, _digest_of_weights(model)]
+    described = [asdict(each) for each in (model.config.pictures, settings)]
+    identity = json.dumps([cache.path.name, encoder, *described, config.augmented_copies, config.seed])
     path = cache.path.with_name(f"features-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy")
     with locked(path.with_suffix(".lock")), explained_storage_errors(path):
         if not path.exists():
             _encode(model, cache, settings, config, path, on_progress)
     return np.load(path, mmap_mode="r")
+
+
+def _digest_of_weights(model: FocusVLA) -> str:
+    """Of the encoder: a checkpoint that training begins with may bring one that has learned."""
+    assert model.vision_encoder is not None
+    digest = hashlib.sha256()
+    for name, tensor in model.vision_encoder.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _encode(
