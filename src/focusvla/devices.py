@@ -15,6 +15,11 @@ from focusvla.errors import ConfigurationError
 GB = 10**9
 
 
+def num_gpus() -> int:
+    """How many of CUDA's this process sees."""
+    return torch.cuda.device_count() if _has_cuda() else 0
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """The device of that name: `auto`, or one of torch's such as `cpu`, `cuda`, `cuda:1` or `mps`.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.text import Text
 
+from focusvla.child_commands import end_with_parent
 from focusvla.cli import data_commands
 from focusvla.cli.compare import compare
 from focusvla.cli.completion import completion
@@ -28,6 +29,7 @@ from focusvla.cli.parsing import parse
 from focusvla.cli.quickstart import quickstart
 from focusvla.cli.report import report
 from focusvla.cli.serving import serve
+from focusvla.cli.study import study
 from focusvla.cli.tables import mcnemar, merge, tables
 from focusvla.cli.training import train
 from focusvla.cli.vla_eval import serve_vla_eval
@@ -42,7 +44,7 @@ GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
         "inspect": data_commands.inspect,
         "convert": data_commands.convert,
     },
-    "Train": {"describe": describe, "train": train, "compare": compare},
+    "Train": {"describe": describe, "train": train, "compare": compare, "study": study},
     "Evaluate": {
         "evaluate": evaluate,
         "replay": replay,
@@ -61,6 +63,7 @@ COMMANDS = {name: command for group in GROUPS.values() for name, command in grou
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 when it did what was asked, 2 on an error that the user can fix, 130
     on Ctrl-C, 143 on SIGTERM after saving."""
+    end_with_parent()
     try:
         _run(list(sys.argv[1:] if arguments is None else arguments))
         code = 0

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from focusvla.checkpoint import WEIGHTS, checkpoint_step
+from focusvla.child_commands import start_command, wait_for
 from focusvla.cli.training import PeriodicEvaluation
 from focusvla.config import EvaluationConfig
 from focusvla.data.episodes import EpisodeSource
@@ -147,19 +147,16 @@ class Evaluations:
         ]
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("w") as file:
+            with log.open("wb") as file:
                 with self._lock:
                     if self._ended:
                         return {}
-                    self._process = subprocess.Popen(
-                        [sys.executable, "-m", "focusvla", *map(str, command)],
-                        stdin=subprocess.DEVNULL,
-                        stdout=file,
-                        stderr=subprocess.STDOUT,
-                        env={k: v for k, v in os.environ.items() if not k.startswith(_OF_TORCHRUN)},
-                        start_new_session=True,  # so that Ctrl-C reaches it once, from here
+                    self._process = start_command(
+                        list(map(str, command)),
+                        file,
+                        {k: v for k, v in os.environ.items() if not k.startswith(_OF_TORCHRUN)},
                     )
-                code = self._process.wait()
+                code = wait_for(self._process)
             if self._ended:
                 return {}
             if code:

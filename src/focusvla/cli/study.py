@@ -1,0 +1,237 @@
+"""Several designs, several trainings each: whether one is better than another."""
+
+import contextlib
+import os
+import shlex
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from focusvla.cli.evaluation import evaluate
+from focusvla.cli.output import AsJson, for_people, say, say_json
+from focusvla.cli.overrides import changed
+from focusvla.cli.parsing import parse
+from focusvla.cli.progress import bar
+from focusvla.cli.training import train
+from focusvla.config import EvaluationConfig
+from focusvla.errors import ConfigurationError, DataError, FocusVLAError
+
+if TYPE_CHECKING:
+    from focusvla.config import ExperimentConfig
+    from focusvla.studies.plan import Study
+
+_FIELDS = ("question", "data", "train", "evaluate", "seeds", "rows", "claims")
+_OF_STUDY = ("--seed", "--output")
+
+
+def study(
+    file: tyro.conf.Positional[Path],
+    output: Path,
+    runs: Path | None = None,
+    jobs: int = 0,
+    plan: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train and play the designs of a study, and say which of them differ.
+
+    Example: focusvla study attention.toml --output studies/attention
+
+    The file's `rows` are designs, each the arguments of `focusvla train`; `data`, `train` and `evaluate` are flags for
+    all of them, `seeds` what each is trained with, `claims` what somebody has said of two rows. Writes study.html and
+    study.json: success with intervals over trainings and starts, and whether each claim is supported, contradicted or
+    open. Interrupted, the same command goes on; what fails is named, and the rest goes on. With --json, what study.json
+    holds.
+
+    Args:
+        file: The study, in TOML.
+        output: Folder of the page, its numbers and the logs.
+        runs: Folder of the trainings and their results, which several studies may share; OUTPUT/runs if not given.
+        jobs: Trainings at once; 0 means one per GPU or, without any, per core.
+        plan: Only say what would be done, and which difference could be seen.
+    """
+    from focusvla.devices import num_gpus
+    from focusvla.evaluation.agenda import plan_episodes
+    from focusvla.storage import locked, replace_json
+    from focusvla.studies.findings import find_out
+    from focusvla.studies.work import Progress, carry_out, slots_of_machine
+    from focusvla.suites import protocol_of
+    from focusvla.visualization.study_page import write_study_page
+
+    if jobs < 0:
+        raise ConfigurationError(f"jobs: expected 0 or more, got {jobs}.")
+    read = read_study(file)
+    rules = protocol_of(read.evaluation.suites, read.evaluation.protocol)
+    episodes = len(plan_episodes(read.evaluation, rules))
+    trainings = read.trainings(runs or output / "runs")
+    slots = slots_of_machine(num_gpus(), len(os.sched_getaffinity(0)), jobs)
+    with for_people(as_json), contextlib.ExitStack() as held:
+        for line in described(read, episodes, len(slots)):
+            say(line)
+        if plan:
+            return
+        try:
+            held.enter_context(locked(output / ".lock", waiting=False))
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"output={output}: another `focusvla study` is at work there. Wait for it, or choose another folder."
+            ) from error
+        shown = held.enter_context(bar("study"))
+        told: set[str] = set()
+        began: list[tuple[float, float]] = []
+
+        def on_progress(progress: Progress) -> None:
+            for name, problem in progress.problems.items():
+                if name not in told:
+                    told.add(name)
+                    shown.say(f"{name} failed, and the rest goes on: {problem}")
+            began.append((time.monotonic(), progress.fraction))
+            note = f"{progress.finished} of {len(trainings)} trainings are played{_time_left(began)}"
+            shown.update(round(1000 * progress.fraction), 1000, note)
+
+        problems = carry_out(read, trainings, slots, output / "logs", on_progress, episodes)
+        found = find_out(read, trainings, problems, rules.name, episodes)
+        replace_json(output / "study.json", found.to_dict())
+        page = write_study_page(output / "study.html", found.to_dict())
+        say(found.to_markdown())
+        say(f"page: {page}")
+    if as_json:
+        say_json(found.to_dict())
+    if found.missing:
+        raise DataError(
+            f"{len(found.missing)} part(s) of the study are missing: {'; '.join(found.missing)}. Mend them, and the same "
+            "command goes on."
+        )
+
+
+def _time_left(seen: list[tuple[float, float]]) -> str:
+    """By what was done since the command began; nothing in its first minute."""
+    (began, before), (now, done) = seen[0], seen[-1]
+    if now - began < 60 or done <= before:
+        return ""
+    return f", {(1 - done) / (done - before) * (now - began) / 3600:.1f} h left"
+
+
+def described(read: "Study", episodes: int, jobs: int) -> list[str]:
+    """What would be done, and what it could show."""
+    from focusvla.evaluation.crossed import detectable_difference
+
+    count = len(read.seeds)
+    lines = [
+        read.question,
+        *(f"row {name!r} cannot be built, and the rest goes on: {why}" for name, why in read.refused.items()),
+        f"{len(read.rows)} rows x {count} seeds, each trained and played on {episodes} episodes; {jobs} at once",
+    ]
+    if count > 1:
+        seen = detectable_difference(count, episodes, 0.5, spread_of_trainings=0.03, spread_of_starts=0.3)
+        lines.append(
+            f"seen in 80 of 100 such studies: a difference of {100 * seen:.0f} points (about half succeed; seeds differ "
+            "by 3 points, what a start is worth by 30)"
+        )
+    else:
+        lines.append("one seed: no interval can be said, and every claim stays open")
+    return lines
+
+
+def read_study(path: Path) -> "Study":
+    """What a study's file says, its flags checked as the commands would.
+
+    Raises:
+        ConfigurationError: it is no such file; a field, a flag or a claim's name is unknown.
+    """
+    from focusvla.studies.plan import Claim, Row, Study, repeated
+
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"study={path}: expected a TOML file, got {error}.") from error
+    _require_fields(values, _FIELDS, ("data", "evaluate", "seeds", "rows"), f"study={path}")
+    shared = [*_flags(values, "data"), *_flags(values, "train")]
+    rows, refused = [], {}
+    for name, text in values["rows"].items():
+        try:
+            preset, *own = shlex.split(_text(text, f"rows.{name}")) or [""]
+            arguments = (preset, *shared, *own)
+            rows.append(Row(name=name, arguments=arguments, experiment=_experiment(arguments)))
+        except FocusVLAError as error:
+            refused[name] = " ".join(str(error).split())
+    refused |= (again := repeated(rows))
+    rows = [row for row in rows if row.name not in again]
+    if not rows:
+        reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())
+        raise ConfigurationError(f"study={path}: expected rows that can be built, got none ({reasons}).")
+    evaluation = _flags(values, "evaluate")
+    claims = []
+    for number, claim in enumerate(values.get("claims", [])):
+        _require_fields(claim, ("better", "worse", "source"), ("better", "worse"), f"claims[{number}]")
+        claims.append(
+            Claim(**{name: _text(value, f"claims[{number}].{name}") for name, value in claim.items()})
+        )
+    seeds = values["seeds"]
+    if not isinstance(seeds, list) or not all(type(each) is int for each in seeds):
+        raise ConfigurationError(f"seeds: expected a list of whole numbers, got {seeds!r}.")
+    return Study(
+        question=_text(values.get("question", ""), "question"),
+        rows=tuple(rows),
+        refused=refused,
+        seeds=tuple(seeds),
+        evaluation=_evaluation(evaluation),
+        evaluation_arguments=tuple(evaluation),
+        claims=tuple(claims),
+    )
+
+
+def _experiment(arguments: Sequence[str]) -> "ExperimentConfig":
+    """What `focusvla train` would train before it has seen the data.
+
+    Raises:
+        ConfigurationError: a flag is unknown, or its value is refused.
+    """
+    from focusvla.presets import preset
+
+    if not arguments[0] or arguments[0].startswith("-"):
+        raise ConfigurationError(f"expected a preset first, got {arguments[0]!r}")
+    _require_none_of(arguments, _OF_STUDY)
+    call: Any = parse("train", train, [*arguments, "--output", "run"])
+    return changed(preset(call.keywords["preset"]), call.keywords["overrides"])
+
+
+def _evaluation(arguments: Sequence[str]) -> EvaluationConfig:
+    _require_none_of(arguments, ("--checkpoint", "--output", "--shard", "--num-shards"))
+    call: Any = parse("evaluate", evaluate, [*arguments, "--checkpoint", "run", "--output", "results"])
+    return call.keywords["config"]
+
+
+def _require_none_of(arguments: Sequence[str], flags: Sequence[str]) -> None:
+    for each in arguments:
+        if each.split("=")[0] in flags:
+            raise ConfigurationError(f"{each}: expected none, since the study gives it. Leave it out.")
+
+
+def _require_fields(
+    values: Mapping[str, Any], known: Sequence[str], needed: Sequence[str], where: str
+) -> None:
+    unknown, missing = set(values) - set(known), set(needed) - set(values)
+    if unknown or missing:
+        raise ConfigurationError(
+            f"{where}: expected the fields {', '.join(known)}, "
+            + (
+                f"got {', '.join(sorted(unknown))} as well"
+                if unknown
+                else f"got no {', '.join(sorted(missing))}"
+            )
+            + "."
+        )
+
+
+def _flags(values: Mapping[str, Any], name: str) -> list[str]:
+    return shlex.split(_text(values.get(name, ""), name))
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}: expected text, got {value!r}.")
+    return value

@@ -1,0 +1,185 @@
+"""Carrying a study out: a process for each training and then for its evaluation, as many at once as there is room."""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from focusvla.checkpoint import checkpoint_folder, checkpoint_steps
+from focusvla.child_commands import start_command, wait_for
+from focusvla.evaluation.results import EpisodeResult, read_results
+from focusvla.storage import complete_lines
+from focusvla.studies.plan import Study, Training
+
+SHARE_OF_TRAINING = 0.5
+"""Of a training's and its evaluation's time together, for the time left while neither was timed."""
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """Where one training runs at a time."""
+
+    variables: Mapping[str, str]
+    """Of the environment, beside this process's own."""
+    training_arguments: tuple[str, ...] = ()
+    evaluation_arguments: tuple[str, ...] = ()
+
+
+def slots_of_machine(num_gpus: int, num_cores: int, num_jobs: int = 0) -> list[Slot]:
+    """One for each GPU with a share of the cores, or one for each core with one thread: threads that share a small
+    model's operations wait for each other. `num_jobs` of them, if given."""
+    if num_gpus:
+        workers = ("--workers", str(max(1, num_cores // num_gpus)))
+        count = min(num_jobs or num_gpus, num_gpus)
+        return [
+            Slot(variables={"CUDA_VISIBLE_DEVICES": str(gpu)}, evaluation_arguments=workers)
+            for gpu in range(count)
+        ]
+    alone = Slot(
+        variables={"OMP_NUM_THREADS": "1"},
+        training_arguments=("--threads", "1"),
+        evaluation_arguments=("--workers", "1"),
+    )
+    return [alone] * (num_jobs or num_cores)
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a study is."""
+
+    fraction: float
+    finished: int
+    """Trainings that are played to the end."""
+    problems: dict[str, str] = field(default_factory=dict)
+    """What went wrong, by the training's name."""
+
+
+def carry_out(
+    study: Study,
+    trainings: Sequence[Training],
+    slots: Sequence[Slot],
+    logs: Path,
+    on_progress: Callable[[Progress], None],
+    expected_episodes: int,
+) -> dict[str, str]:
+    """Train and play what is missing; what fails is returned, by the training's name, and the rest goes on.
+
+    Stopped, the commands that run are told to stop, and the same call goes on.
+    """
+    free = list(slots)
+    running: dict[str, Work] = {}
+    lock, ended = threading.Lock(), threading.Event()
+    problems: dict[str, str] = {}
+
+    def do(training: Training) -> None:
+        if ended.is_set():
+            return
+        with lock:
+            slot = free.pop()
+            work = running[training.name] = Work(training, study, slot, logs, expected_episodes)
+        said = work.run()
+        with lock:
+            free.append(slot)
+            if said and not ended.is_set():
+                problems[training.name] = said
+
+    def report() -> None:
+        shares = [_share_done(each, expected_episodes) for each in trainings]
+        done = sum(share >= 1 for share in shares)
+        on_progress(Progress(fraction=sum(shares) / len(shares), finished=done, problems=dict(problems)))
+
+    missing = [each for each in trainings if _share_done(each, expected_episodes) < 1]
+    with ThreadPoolExecutor(len(slots)) as pool:
+        futures = [pool.submit(do, training) for training in missing]
+        try:
+            while not all(each.done() for each in futures):
+                report()
+                ended.wait(_SECONDS_BETWEEN_LOOKS)
+        except BaseException:
+            ended.set()
+            with lock:
+                for work in running.values():
+                    work.stop()
+            pool.shutdown(cancel_futures=True)
+            raise
+    for each in futures:
+        each.result()
+    report()
+    return problems
+
+
+class Work:
+    """One training and its evaluation, one command after the other."""
+
+    def __init__(self, training: Training, study: Study, slot: Slot, logs: Path, expected_episodes: int):
+        self._training, self._study, self._slot, self._logs = training, study, slot, logs
+        self._expected = expected_episodes
+        self._process = None
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def run(self) -> str:
+        """What went wrong; empty if nothing did."""
+        for command in commands(self._training, self._study, self._slot):
+            log = self._logs / f"{self._training.folder.name}-{command[0]}.log"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("wb") as file:
+                with self._lock:
+                    if self._stopped:
+                        return ""
+                    self._process = start_command(command, file, os.environ | self._slot.variables)
+                code = wait_for(self._process)
+            if code:
+                said = log.read_text("utf-8", "replace").strip().splitlines() or [f"exit code {code}"]
+                return f"`focusvla {command[0]}`: {said[-1]} (see {log})"
+        if _share_done(self._training, self._expected) < 1:
+            return f"some episodes broke or are missing (see {self._training.results / 'results.jsonl'})"
+        return ""
+
+    def stop(self) -> None:
+        """Ask the running command to end."""
+        with self._lock:
+            self._stopped = True
+            if self._process is not None and self._process.poll() is None:
+                self._process.terminate()
+
+
+def commands(training: Training, study: Study, slot: Slot) -> list[list[str]]:
+    """What is to be run for it, in order; finished parts notice that they are."""
+    found = []
+    steps = training.row.experiment.training.steps
+    if checkpoint_steps(training.folder)[-1:] != [steps]:
+        of_training = ["--seed", str(training.seed), "--output", str(training.folder)]
+        found.append(["train", *training.row.arguments, *slot.training_arguments, *of_training])
+    checkpoint = checkpoint_folder(training.folder, steps)
+    given = () if "--workers" in study.evaluation_arguments else slot.evaluation_arguments
+    of_evaluation = ["--checkpoint", str(checkpoint), "--output", str(training.results), "--no-videos"]
+    found.append(["evaluate", *of_evaluation, *study.evaluation_arguments, *given])
+    return found
+
+
+def results_of(training: Training) -> list[EpisodeResult]:
+    """Those that ended; none before its evaluation begins."""
+    path = training.results / "results.jsonl"
+    return [each for each in read_results(path) if not each.error] if path.exists() else []
+
+
+def _share_done(training: Training, expected_episodes: int) -> float:
+    steps = training.row.experiment.training.steps
+    played = len(results_of(training)) / expected_episodes
+    learned = 1.0 if played else _last_step(training.folder / "metrics.jsonl") / steps
+    return SHARE_OF_TRAINING * min(learned, 1.0) + (1 - SHARE_OF_TRAINING) * played
+
+
+def _last_step(metrics: Path) -> int:
+    if not metrics.exists():
+        return 0
+    with metrics.open("rb") as file:
+        file.seek(max(0, metrics.stat().st_size - 65536))
+        tail = file.read().decode("utf-8", "replace")
+    lines = complete_lines(tail)
+    return json.loads(list(lines)[-1])["step"] if lines else 0
