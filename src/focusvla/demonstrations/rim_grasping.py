@@ -12,6 +12,9 @@ INWARD = (0.003, 0.014, 0.025, 0.034)
 """Meters from the rim's outer edge towards the middle, from snug to where a wall is in the way."""
 _HANDLE_THICKNESS = 0.010
 """Meters, of mugs' handles as seen from the side."""
+_LEFT = 0.02
+"""What the robot's left side of a rim is worth: of two equally good sides always the same is taken. Were it now this
+one and now that one, a policy that learned both would go for the middle between them, where there is no rim."""
 _REACH = 0.74
 """Meters from the robot's base at which joint 4 meets its limit."""
 
@@ -66,6 +69,7 @@ def plan_rim_grasp(
             carried = position[:2] - origin[:2] + destination
             reach = max(np.linalg.norm(place - scene.robot_base[:2]) for place in (position[:2], carried))
             cost += 2.0 * max(0.0, float(reach) - _REACH)
+            cost -= _LEFT * float(across[1])
             if side is not None:
                 cost -= 0.1 * float(across @ side) / float(np.linalg.norm(side))
             cost += sum(0.3 * np.exp(-np.linalg.norm(position[:2] - place) / 0.02) for place in tried)
