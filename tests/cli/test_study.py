@@ -152,6 +152,8 @@ def test_a_command_that_another_began_ends_with_it(tmp_path):
     child = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     )
+    assert child.stdin is not None
+    assert child.stdout is not None
     with child:
         assert child.stdout.readline() == b"up\n"
         child.stdin.close()  # as the system does when who holds it is killed

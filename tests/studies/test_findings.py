@@ -69,6 +69,7 @@ def test_a_claim_is_supported_or_contradicted_only_if_the_interval_leaves_out_ze
     found = look()
     (claim,) = found.claims
     assert claim.verdict == verdict
+    assert claim.difference is not None
     assert claim.difference.value == pytest.approx(sum(long) / 3 - 0.5)
     assert found.missing == ()
     assert f"long better than short | Fig. 7 | {claim.difference} | {verdict} |" in found.to_markdown()
@@ -86,6 +87,7 @@ def test_a_training_that_is_not_played_to_the_end_counts_for_nothing_and_is_name
     found = look()
     assert found.missing == (f"long, seed 0: 3 of {TRIALS} episodes are played",)
     assert [bool(each.problem) for each in found.rows[0].trainings] == [True, False, False]
+    assert found.rows[0].success is not None
     assert found.rows[0].success.value == 0.5
 
 
