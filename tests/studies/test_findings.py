@@ -75,6 +75,35 @@ def test_a_claim_is_supported_or_contradicted_only_if_the_interval_leaves_out_ze
     assert f"long better than short | Fig. 7 | {claim.difference} | {verdict} |" in found.to_markdown()
 
 
+@pytest.mark.parametrize(
+    ("steps", "verdict", "shown"),
+    [
+        (((10, 10, 20), (60, 60, 70)), "supported", "5.01 times as many steps"),
+        (((60, 60, 70), (10, 10, 20)), "contradicted", "0.20 times"),
+        (((10, 20, 90), (20, 30, 60)), "open", "1.26 times"),
+        (((10, 10, None), (60, 60, 70)), "open", "-"),
+    ],
+)
+def test_a_claim_to_learn_faster_is_about_steps_to_a_success_rate(tmp_path, steps, verdict, shown):
+    asked = study(claims=(Claim(better="long", worse="short", target=0.5),))
+    trainings, look = played(asked, tmp_path, {"long": [0.6] * 3, "short": [0.6] * 3})
+    for each in trainings:
+        reached = steps[each.row.name == "short"][each.seed]
+        lines = [
+            {"step": 5, "success_rate": 0.2},
+            {"step": reached or 95, "success_rate": 0.6 if reached else 0.4},
+        ]
+        (each.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = look()
+    assert found.claims[0].verdict == verdict
+    assert str(found.claims[0]).startswith(shown)
+    assert "long sooner at 50 % than short" in found.to_markdown()
+    assert (
+        "long sooner at 50 % than short"
+        in write_study_page(tmp_path / "page.html", found.to_dict()).read_text()
+    )
+
+
 def test_one_seed_leaves_every_claim_open(tmp_path):
     _, look = played(study(seeds=(0,)), tmp_path, {"long": [1.0], "short": [0.0]})
     assert look().claims[0].verdict == "open"

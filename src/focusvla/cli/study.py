@@ -173,10 +173,10 @@ def read_study(path: Path) -> "Study":
     evaluation = _flags(values, "evaluate")
     claims = []
     for number, claim in enumerate(values.get("claims", [])):
-        _require_fields(claim, ("better", "worse", "source"), ("better", "worse"), f"claims[{number}]")
-        claims.append(
-            Claim(**{name: _text(value, f"claims[{number}].{name}") for name, value in claim.items()})
-        )
+        where = f"claims[{number}]"
+        _require_fields(claim, ("better", "worse", "source", "target"), ("better", "worse"), where)
+        texts = {name: _text(value, f"{where}.{name}") for name, value in claim.items() if name != "target"}
+        claims.append(Claim(**texts, target=_number(claim.get("target"), f"{where}.target")))
     seeds = values["seeds"]
     if not isinstance(seeds, list) or not all(type(each) is int for each in seeds):
         raise ConfigurationError(f"seeds: expected a list of whole numbers, got {seeds!r}.")
@@ -236,6 +236,12 @@ def _require_fields(
 
 def _flags(values: Mapping[str, Any], name: str) -> list[str]:
     return shlex.split(_text(values.get(name, ""), name))
+
+
+def _number(value: Any, name: str) -> float | None:
+    if value is not None and type(value) not in (int, float):
+        raise ConfigurationError(f"{name}: expected a number, got {value!r}.")
+    return value
 
 
 def _text(value: object, name: str) -> str:

@@ -9,6 +9,7 @@ starts stands in.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ Outcomes = Float[np.ndarray, "trainings starts"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A rate, or a difference of two, as shares of 1."""
+    """A rate, or a difference of two, as shares of 1; or a ratio."""
 
     value: float
     interval: tuple[float, float] | None
@@ -70,6 +71,24 @@ def difference_over_trainings(
     below, above = math.hypot(rate - low, other_high - other), math.hypot(high - rate, other - other_low)
     unvaried = (float(rate - other - below), float(rate - other + above))
     return _estimate([outcomes, others], by_start, tasks, unvaried)
+
+
+def ratio_over_trainings(values: Sequence[float], others: Sequence[float]) -> Estimate:
+    """How many times as large `others` are as `values`, such as steps to a target: the ratio of geometric means with
+    Welch's interval of the difference of logarithms. Each is a training's, and they are not paired."""
+    logs = [np.log(np.asarray(each, np.float64)) for each in (others, values)]
+    value = float(logs[0].mean() - logs[1].mean())
+    if min(map(len, logs)) < 2:
+        return Estimate(math.exp(value), None, None)
+    from scipy.stats import t
+
+    variances = [float(each.var(ddof=1)) / len(each) for each in logs]
+    variance = sum(variances)
+    if variance == 0:  # steps are measured in strides, and may fall on the same one
+        return Estimate(math.exp(value), None, None)
+    terms = (each**2 / (len(found) - 1) for each, found in zip(variances, logs, strict=True))
+    half = float(t.ppf(0.975, variance**2 / sum(terms))) * math.sqrt(variance)
+    return Estimate(math.exp(value), (math.exp(value - half), math.exp(value + half)), None)
 
 
 def detectable_difference(

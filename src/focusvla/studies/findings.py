@@ -13,12 +13,14 @@ from focusvla.evaluation.crossed import (
     Estimate,
     Outcomes,
     difference_over_trainings,
+    ratio_over_trainings,
     success_over_trainings,
 )
 from focusvla.evaluation.markdown import markdown_table
 from focusvla.evaluation.results import EpisodeResult, SuccessRate, clean_results, success_rate
 from focusvla.studies.plan import Claim, Study, Training
 from focusvla.studies.work import results_of
+from focusvla.visualization.learning_curves import LearningCurve
 
 Verdict = Literal["supported", "contradicted", "open"]
 Start = tuple[str, int, int]
@@ -76,16 +78,32 @@ class ClaimFinding:
 
     claim: Claim
     difference: Estimate | None
-    """The better one's rate minus the worse one's; None while either has no complete training."""
+    """The better one's rate minus the worse one's, or how many times as many steps the worse one takes to the claim's
+    target; None while either has no complete training, or one never reached it."""
     verdict: Verdict
+
+    def __str__(self) -> str:
+        """Points, or times as many steps."""
+        if self.difference is None:
+            return "-"
+        if self.claim.target is None:
+            return str(self.difference)
+        shown = f"{self.difference.value:.2f} times as many steps"
+        if self.difference.interval is None:
+            return shown
+        low, high = self.difference.interval
+        return f"{shown} ({low:.2f} to {high:.2f})"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
             "better": self.claim.better,
             "worse": self.claim.worse,
+            "target": self.claim.target,
             "source": self.claim.source,
+            "claim": described(self.claim),
             "difference": self.difference and self.difference.to_dict(),
+            "found": str(self),
             "verdict": self.verdict,
         }
 
@@ -132,14 +150,14 @@ class Findings:
         if self.claims:
             claims = [
                 (
-                    f"{each.claim.better} better than {each.claim.worse}",
+                    described(each.claim),
                     each.claim.source,
-                    "-" if each.difference is None else str(each.difference),
+                    str(each),
                     each.verdict,
                 )
                 for each in self.claims
             ]
-            parts.append(markdown_table(("claim", "source", "difference, points (95 %)", "verdict"), claims))
+            parts.append(markdown_table(("claim", "source", "found, points (95 %)", "verdict"), claims))
         return "\n\n".join(parts)
 
 
@@ -188,13 +206,25 @@ def find_out(
         study=study,
         protocol=protocol,
         rows=(*rows, *refused),
-        claims=tuple(_checked(claim, tables) for claim in study.claims),
+        claims=tuple(
+            _checked(claim, tables)
+            if claim.target is None
+            else _checked_speed(claim, claim.target, [each for each in trainings if each.name in complete])
+            for claim in study.claims
+        ),
         starts=expected_episodes,
         missing=(
             *(f"{name}: {why}" for name, why in study.refused.items()),
             *(f"{each.name}: {reasons[each.name]}" for each in trainings if each.name in reasons),
         ),
     )
+
+
+def described(claim: Claim) -> str:
+    """In words."""
+    if claim.target is None:
+        return f"{claim.better} better than {claim.worse}"
+    return f"{claim.better} sooner at {100 * claim.target:g} % than {claim.worse}"
 
 
 def _incomplete(trainings: Sequence[Training], played: Mapping[str, int], expected: int) -> dict[str, str]:
@@ -254,5 +284,21 @@ def _checked(claim: Claim, tables: Mapping[str, Sequence[Mapping[Start, bool]]])
     outcomes, starts = _table([*better, *worse])
     difference = difference_over_trainings(outcomes[: len(better)], outcomes[len(better) :], _tasks(starts))
     low, high = difference.interval or (-math.inf, math.inf)
-    verdict: Verdict = "supported" if low > 0 else "contradicted" if high < 0 else "open"
-    return ClaimFinding(claim=claim, difference=difference, verdict=verdict)
+    return ClaimFinding(claim=claim, difference=difference, verdict=_verdict(low, high, 0.0))
+
+
+def _checked_speed(claim: Claim, target: float, trainings: Sequence[Training]) -> ClaimFinding:
+    def steps(row: str) -> list[int | None]:
+        mine = [each for each in trainings if each.row.name == row]
+        return [LearningCurve.of(each.folder, each.seed).steps_to(target) for each in mine]
+
+    better, worse = steps(claim.better), steps(claim.worse)
+    if not better or not worse or None in (*better, *worse):
+        return ClaimFinding(claim=claim, difference=None, verdict="open")
+    ratio = ratio_over_trainings(*([float(each or 0) for each in found] for found in (better, worse)))
+    low, high = ratio.interval or (0.0, math.inf)
+    return ClaimFinding(claim=claim, difference=ratio, verdict=_verdict(low, high, 1.0))
+
+
+def _verdict(low: float, high: float, even: float) -> Verdict:
+    return "supported" if low > even else "contradicted" if high < even else "open"

@@ -27,6 +27,9 @@ class Claim:
 
     better: str
     worse: str
+    target: float | None = None
+    """Given, the better one is said to need fewer steps to this success rate, among the checkpoints that were evaluated
+    on the way (`--evaluate-every`); not given, to succeed more often in the end."""
     source: str = ""
     """Who says so, with the numbers."""
 
@@ -67,6 +70,8 @@ class Study:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ConfigurationError(f"seeds: expected one or more, each once, got {list(self.seeds)}.")
         for claim in self.claims:
+            if claim.target is not None and not 0 < claim.target <= 1:
+                raise ConfigurationError(f"claims: expected a target of 0 < rate <= 1, got {claim.target:g}.")
             for name in (claim.better, claim.worse):
                 if name not in known:
                     raise ConfigurationError(
