@@ -6,6 +6,7 @@ import shlex
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,7 @@ def study(
     output: Path,
     runs: Path | None = None,
     jobs: int = 0,
+    ray_address: str = "",
     plan: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -53,13 +55,17 @@ def study(
         output: Folder of the page, its numbers and the logs.
         runs: Folder of the trainings and their results, which several studies may share; OUTPUT/runs if not given.
         jobs: Trainings at once; 0 means one per GPU or, without any, per core.
+        ray_address: Of a running Ray cluster whose hosts see the same folders, `auto` for the one this host belongs to
+            (extra `ray`); empty for this host alone.
         plan: Only say what would be done, and which difference could be seen.
     """
     from focusvla.devices import num_gpus
     from focusvla.evaluation.agenda import plan_episodes
+    from focusvla.evaluation.ray_actors import RaySystem
     from focusvla.storage import locked, replace_json
     from focusvla.studies.findings import find_out
-    from focusvla.studies.work import Progress, carry_out, slots_of_machine
+    from focusvla.studies.runners import ActorRunner, LocalRunner
+    from focusvla.studies.work import Progress, carry_out, slots_of
     from focusvla.suites import protocol_of
     from focusvla.visualization.study_page import write_study_page
 
@@ -69,8 +75,13 @@ def study(
     rules = protocol_of(read.evaluation.suites, read.evaluation.protocol)
     episodes = len(plan_episodes(read.evaluation, rules))
     trainings = read.trainings(runs or output / "runs")
-    slots = slots_of_machine(num_gpus(), len(os.sched_getaffinity(0)), jobs)
     with for_people(as_json), contextlib.ExitStack() as held:
+        slots, make_runner = slots_of(num_gpus(), len(os.sched_getaffinity(0)), jobs), LocalRunner
+        if ray_address:
+            system = RaySystem(ray_address)
+            held.callback(system.close)
+            slots = slots_of(system.num_gpus(), system.num_cores(), jobs, of_cluster=True)
+            make_runner = partial(ActorRunner, system, min(system.num_gpus(), 1))
         for line in described(read, episodes, len(slots)):
             say(line)
         if plan:
@@ -94,7 +105,7 @@ def study(
             note = f"{progress.finished} of {len(trainings)} trainings are played{_time_left(began)}"
             shown.update(round(1000 * progress.fraction), 1000, note)
 
-        problems = carry_out(read, trainings, slots, output / "logs", on_progress, episodes)
+        problems = carry_out(read, trainings, slots, output / "logs", on_progress, episodes, make_runner)
         found = find_out(read, trainings, problems, rules.name, episodes)
         replace_json(output / "study.json", found.to_dict())
         page = write_study_page(output / "study.html", found.to_dict())

@@ -71,11 +71,15 @@ class RaySystem:
         """Of all hosts."""
         return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
+    def num_gpus(self) -> int:
+        """Of all hosts."""
+        return int(self._ray.cluster_resources().get("GPU", 0))
+
     def start(
         self, factory: Callable[..., Any], *arguments: Any, local: bool = False, num_gpus: int = 0
     ) -> RayActor:
         """An actor where there is room, or on this host."""
-        if num_gpus > self._ray.cluster_resources().get("GPU", 0):
+        if num_gpus > self.num_gpus():
             raise ConfigurationError(
                 f"device: expected one of a cluster with {num_gpus} GPU(s), got none. Use --device cpu, or add a host."
             )

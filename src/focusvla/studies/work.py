@@ -1,7 +1,6 @@
 """Carrying a study out: a process for each training and then for its evaluation, as many at once as there is room."""
 
 import json
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from focusvla.checkpoint import checkpoint_folder, checkpoint_steps
-from focusvla.child_commands import start_command, wait_for
 from focusvla.evaluation.results import EpisodeResult, read_results
 from focusvla.storage import complete_lines
 from focusvla.studies.plan import Study, Training
+from focusvla.studies.runners import LocalRunner, Runner
 
 SHARE_OF_TRAINING = 0.5
 """Of a training's and its evaluation's time together, for the time left while neither was timed."""
@@ -29,14 +28,17 @@ class Slot:
     evaluation_arguments: tuple[str, ...] = ()
 
 
-def slots_of_machine(num_gpus: int, num_cores: int, num_jobs: int = 0) -> list[Slot]:
+def slots_of(num_gpus: int, num_cores: int, num_jobs: int = 0, *, of_cluster: bool = False) -> list[Slot]:
     """One for each GPU with a share of the cores, or one for each core with one thread: threads that share a small
-    model's operations wait for each other. `num_jobs` of them, if given."""
+    model's operations wait for each other. `num_jobs` of them, if given. A cluster itself says which GPU is whose."""
     if num_gpus:
         workers = ("--workers", str(max(1, num_cores // num_gpus)))
         count = min(num_jobs or num_gpus, num_gpus)
         return [
-            Slot(variables={"CUDA_VISIBLE_DEVICES": str(gpu)}, evaluation_arguments=workers)
+            Slot(
+                variables={} if of_cluster else {"CUDA_VISIBLE_DEVICES": str(gpu)},
+                evaluation_arguments=workers,
+            )
             for gpu in range(count)
         ]
     alone = Slot(
@@ -65,25 +67,26 @@ def carry_out(
     logs: Path,
     on_progress: Callable[[Progress], None],
     expected_episodes: int,
+    make_runner: Callable[[], Runner] = LocalRunner,
 ) -> dict[str, str]:
     """Train and play what is missing; what fails is returned, by the training's name, and the rest goes on.
 
     Stopped, the commands that run are told to stop, and the same call goes on.
     """
-    free = list(slots)
-    running: dict[str, Work] = {}
+    free = [(slot, make_runner()) for slot in slots]
+    runners = [runner for _, runner in free]
     lock, ended = threading.Lock(), threading.Event()
     problems: dict[str, str] = {}
 
     def do(training: Training) -> None:
-        if ended.is_set():
-            return
         with lock:
-            slot = free.pop()
-            work = running[training.name] = Work(training, study, slot, logs, expected_episodes)
-        said = work.run()
+            slot, runner = free.pop()
+        log = logs / f"{training.folder.name}-*.log"
+        said = "" if ended.is_set() else runner.run(commands(training, study, slot), slot.variables, log)
+        if not said and _share_done(training, expected_episodes) < 1:
+            said = f"some episodes broke or are missing (see {training.results / 'results.jsonl'})"
         with lock:
-            free.append(slot)
+            free.append((slot, runner))
             if said and not ended.is_set():
                 problems[training.name] = said
 
@@ -101,51 +104,14 @@ def carry_out(
                 ended.wait(_SECONDS_BETWEEN_LOOKS)
         except BaseException:
             ended.set()
-            with lock:
-                for work in running.values():
-                    work.stop()
+            for runner in runners:
+                runner.stop()
             pool.shutdown(cancel_futures=True)
             raise
     for each in futures:
         each.result()
     report()
     return problems
-
-
-class Work:
-    """One training and its evaluation, one command after the other."""
-
-    def __init__(self, training: Training, study: Study, slot: Slot, logs: Path, expected_episodes: int):
-        self._training, self._study, self._slot, self._logs = training, study, slot, logs
-        self._expected = expected_episodes
-        self._process = None
-        self._stopped = False
-        self._lock = threading.Lock()
-
-    def run(self) -> str:
-        """What went wrong; empty if nothing did."""
-        for command in commands(self._training, self._study, self._slot):
-            log = self._logs / f"{self._training.folder.name}-{command[0]}.log"
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("wb") as file:
-                with self._lock:
-                    if self._stopped:
-                        return ""
-                    self._process = start_command(command, file, os.environ | self._slot.variables)
-                code = wait_for(self._process)
-            if code:
-                said = log.read_text("utf-8", "replace").strip().splitlines() or [f"exit code {code}"]
-                return f"`focusvla {command[0]}`: {said[-1]} (see {log})"
-        if _share_done(self._training, self._expected) < 1:
-            return f"some episodes broke or are missing (see {self._training.results / 'results.jsonl'})"
-        return ""
-
-    def stop(self) -> None:
-        """Ask the running command to end."""
-        with self._lock:
-            self._stopped = True
-            if self._process is not None and self._process.poll() is None:
-                self._process.terminate()
 
 
 def commands(training: Training, study: Study, slot: Slot) -> list[list[str]]:
