@@ -90,8 +90,9 @@ def test_features_are_the_same_from_any_number_of_cores(arm_source, tmp_path, mo
     model, training = FocusVLA(tiny().model), dataclasses.replace(tiny().training, augmented_copies=1)
     cache = open_frame_cache(arm_source((40,)), tmp_path, size=32)
     tables, told = [], []
-    for cores in (1, 3):
-        monkeypatch.setattr(torch, "get_num_threads", lambda cores=cores: cores)
+    for threads, processes in ((1, 1), (3, 2)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
         tables.append(np.array(open_features(model, cache, training, lambda done, total: told.append(done))))
         for path in tmp_path.glob("features-*"):
             path.unlink()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -84,8 +85,10 @@ def _encode(
             table[copy, chosen] = model.encode_images(varied).to(torch.float16).cpu().numpy()
         return min(first + _FRAMES_AT_ONCE, rows)
 
-    # Each core has frames of its own: those that share some wait for each other, ten times as long if one is busy.
-    workers = torch.get_num_threads() if device.type == "cpu" else 1
+    # Each core has frames of its own: those that share some wait for each other, ten times as long if one is busy. The
+    # other processes of this host wait, and lend theirs.
+    of_host = torch.get_num_threads() * int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    workers = of_host if device.type == "cpu" else 1
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
         for done in pool.map(encode, range(0, rows, _FRAMES_AT_ONCE)):
