@@ -1,19 +1,20 @@
 """Where a rim is pinched depends on what can be seen, and nothing else."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 pytest.importorskip("robosuite")
 
 from focusvla.demonstrations.rim_grasping import plan_rim_grasp
+from focusvla.simulation.libero_scene import LiberoScene
 
 
-class Bowl:
+class Bowl(LiberoScene):
     """A round rim that is turned about the vertical, and whatever stands beside it."""
 
-    robot_base = np.array([-0.66, 0.0, 0.9])
+    @property
+    def robot_base(self) -> np.ndarray:
+        return np.array([-0.66, 0.0, 0.9])
 
     def __init__(self, turn: float, beside: np.ndarray | None = None):
         cos, sin = np.cos(turn), np.sin(turn)
@@ -36,7 +37,7 @@ class Bowl:
         return self._beside
 
 
-def side(scene: Any) -> float:
+def side(scene: Bowl) -> float:
     """How far to the robot's left of the middle, in meters."""
     grasp = plan_rim_grasp(scene, "bowl", np.array([0.05, 0.2]))
     return float((grasp.position - scene.object_position("bowl"))[1])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from focusvla.config import LanguageConfig
@@ -57,20 +58,48 @@ def test_states_of_every_layer_equal_those_of_transformers_in_value_and_gradient
     for parameter in model.parameters():  # biases and norms must count as well
         torch.nn.init.normal_(parameter, std=0.5)
     embeddings = torch.randn(2, 7, 16)
-    expected = model.body(inputs_embeds=embeddings, output_hidden_states=True, use_cache=False).hidden_states[
-        1:
-    ]
+    theirs = LanguageModel(replace(config, loop="transformers"))
+    theirs.load_state_dict(model.state_dict())
+    expected = theirs.body(
+        inputs_embeds=embeddings, output_hidden_states=True, use_cache=False
+    ).hidden_states[1:]
     states = model(embeddings)
     assert len(states) == len(expected) == 3
-    for ours, theirs in zip(states, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-    leaves = [p for name, p in model.named_parameters() if "embed_tokens" not in name]
-    gradients = [
-        torch.autograd.grad(torch.stack([state.sin().mean() for state in both]).sum(), leaves)
-        for both in (states, expected)
-    ]
-    for ours, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    for found, wanted in zip(states, expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    gradients = []
+    for found, network in ((states, model), (expected, theirs)):
+        leaves = [p for name, p in network.named_parameters() if "embed_tokens" not in name]
+        gradients.append(
+            torch.autograd.grad(torch.stack([state.sin().mean() for state in found]).sum(), leaves)
+        )
+    for found, wanted in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", [{}, {"tokenizer": "qwen2.5", "vocabulary_size": 9}])
+def test_names_first_values_and_all_later_draws_are_those_of_transformers(padding):
+    config = LanguageConfig(
+        hidden_size=32,
+        num_layers=2,
+        num_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=24,
+        rope_theta=1e6,
+        loop="fused",
+        **({"vocabulary": ("a", "b")} | padding),
+    )
+    drawn = []
+    for loop in ("fused", "transformers"):
+        torch.manual_seed(0)
+        drawn.append((LanguageModel(replace(config, loop=loop)), torch.rand(1)))
+    (ours, after), (theirs, after_theirs) = drawn
+    assert [name for name, _ in ours.named_parameters()] == [name for name, _ in theirs.named_parameters()]
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    for name, values in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], values), name
+    assert torch.equal(ours.body.rotary_emb.inv_freq, theirs.body.rotary_emb.inv_freq)
+    assert torch.equal(after, after_theirs)
 
 
 def test_without_our_loop_transformers_runs_the_layers():

@@ -58,7 +58,7 @@ def success_over_trainings(outcomes: Outcomes, tasks: Int[np.ndarray, " starts"]
 
 
 def difference_over_trainings(
-    outcomes: Outcomes, others: Outcomes, tasks: Int[np.ndarray, " starts"]
+    outcomes: Outcomes, others: Float[np.ndarray, "_ starts"], tasks: Int[np.ndarray, " starts"]
 ) -> Estimate:
     """The first rate minus the second, of trainings played from the same starts, which are compared start by start.
 
@@ -107,7 +107,7 @@ def detectable_difference(
 
 
 def _estimate(
-    tables: list[Outcomes],
+    tables: Sequence[Float[np.ndarray, "_ starts"]],
     by_start: Float[np.ndarray, " starts"],
     tasks: Int[np.ndarray, " starts"],
     unvaried: tuple[float, float],

@@ -61,8 +61,8 @@ class PolicyGraph(nn.Module):
     def __init__(self, policy: FocusVLAPolicy):
         """Take over `policy`'s model, which from now on runs its plain loop and learns no more."""
         super().__init__()
+        policy.model.language_model.run_by_transformers()
         self.model = policy.model.requires_grad_(False)
-        self.model.language_model.is_fused = False
         self.cameras = tuple(policy.cameras)
         self.pictures = policy.experiment.model.pictures
         self.state = NormalizationConstants(policy.state_normalizer)

@@ -7,20 +7,19 @@ keeps it from influencing anything, positions stay contiguous, and the fused ker
 
 import string
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from transformers import Qwen2Config, Qwen2Model
-from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from focusvla.config import LanguageConfig
 from focusvla.model.attention import fused_attention
 from focusvla.model.compilation import compiled_for_each_shape
 from focusvla.model.fused import gated_silu, rms_norm
+from focusvla.model.qwen2 import NORM_EPSILON, Qwen2Weights, initial_spread
 
 PADDING_ID = 0
 UNKNOWN_ID = 1
@@ -77,35 +76,28 @@ def order_padding_last(is_token: Bool[Tensor, "batch tokens"]) -> Int64[Tensor, 
 class LanguageModel(nn.Module):
     """A Qwen2 body with random weights, run without mask, cache and output head.
 
-    Parameters and their names are those of transformers' `Qwen2Model`. The loop over its layers may be ours,
-    because on a CPU its norms and rotary embedding take longer than its matrix products at small widths.
+    Parameters, their names and first values are those of transformers' `Qwen2Model`. The loop over its layers may be
+    ours, because on a CPU its norms and rotary embedding take longer than its matrix products at small widths.
     """
 
     def __init__(self, config: LanguageConfig):
         super().__init__()
-        self.body = Qwen2Model(
-            Qwen2Config(
-                vocab_size=config.vocabulary_size or NUM_SPECIAL_IDS + len(config.vocabulary),
-                hidden_size=config.hidden_size,
-                intermediate_size=config.intermediate_size,
-                num_hidden_layers=config.num_layers,
-                num_attention_heads=config.num_heads,
-                num_key_value_heads=config.num_key_value_heads,
-                # The usual 0.02 at the width of Qwen2.5-0.5B, and in proportion at smaller ones.
-                initializer_range=(3 * config.hidden_size) ** -0.5,
-                rms_norm_eps=1e-6,
-                rope_theta=config.rope_theta,  # pyright: ignore[reportCallIssue] - both 4.57 and 5 take it
-                tie_word_embeddings=False,
-                pad_token_id=None if config.tokenizer == "qwen2.5" else PADDING_ID,
-                use_cache=False,
-            )
-        )
         self.is_fused = config.loop == "fused"
+        self.body = (Qwen2Weights if self.is_fused else _of_transformers)(config, *_ids(config))
         self.packed: PackedLayers | None = None
+        self._config = config
 
     def embed(self, token_ids: Int64[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens width"]:
         """Input embeddings of instruction tokens."""
         return self.body.embed_tokens(token_ids)
+
+    def run_by_transformers(self) -> None:
+        """From now on leave the loop over the layers to transformers, whose operations other runtimes have."""
+        if self.is_fused:
+            weights = self.body.state_dict()
+            self.body = _of_transformers(self._config, *_ids(self._config)).to(self.body.norm.weight)
+            self.body.load_state_dict(weights)
+            self.is_fused = False
 
     @torch.no_grad()
     def pack(self, dtype: torch.dtype) -> "PackedLayers":
@@ -147,14 +139,41 @@ class LanguageModel(nn.Module):
         layers: Iterable["LayerWeights"],
         turns: Float[Tensor, "tokens 1 half_width pair"],
     ) -> Iterator[Float[Tensor, "batch tokens width"]]:
-        norm, last = self.body.norm, self.body.config.num_hidden_layers - 1
+        norm, last = self.body.norm, self._config.num_layers - 1
         run = run_layer if self.packed is None else self.packed.run
         for index, layer in enumerate(layers):
             hidden = run(layer, hidden, turns)
             yield rms_norm(hidden, norm.weight, norm.variance_epsilon) if index == last else hidden
 
-    def _layers(self) -> Iterator[Qwen2DecoderLayer]:
-        return (cast(Qwen2DecoderLayer, layer) for layer in self.body.layers)
+    def _layers(self) -> Iterator[nn.Module]:
+        return iter(self.body.layers)
+
+
+def _ids(config: LanguageConfig) -> tuple[int, int | None]:
+    """How many there are, and that of padding."""
+    padding = None if config.tokenizer == "qwen2.5" else PADDING_ID
+    return config.vocabulary_size or NUM_SPECIAL_IDS + len(config.vocabulary), padding
+
+
+def _of_transformers(config: LanguageConfig, num_ids: int, padding_id: int | None) -> Any:
+    from transformers import Qwen2Config, Qwen2Model  # three seconds
+
+    return Qwen2Model(
+        Qwen2Config(
+            vocab_size=num_ids,
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=config.num_layers,
+            num_attention_heads=config.num_heads,
+            num_key_value_heads=config.num_key_value_heads,
+            initializer_range=initial_spread(config),
+            rms_norm_eps=NORM_EPSILON,
+            rope_theta=config.rope_theta,  # pyright: ignore[reportCallIssue] - both 4.57 and 5 take it
+            tie_word_embeddings=False,
+            pad_token_id=padding_id,
+            use_cache=False,
+        )
+    )
 
 
 def _refuse_to_be_saved(*_: object) -> None:
@@ -210,8 +229,8 @@ def turns_of(
     return torch.stack([angles.cos(), angles.sin()], dim=-1)[:, None]
 
 
-def layer_weights(layer: Qwen2DecoderLayer) -> LayerWeights:
-    """Copies of `layer`'s weights, through which it still learns."""
+def layer_weights(layer: Any) -> LayerWeights:
+    """Copies of a layer's weights, through which it still learns: a `Layer`, or transformers' of the same names."""
     attention, mlp = layer.self_attn, layer.mlp
     query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
     paired = {"pair": 2, "E": attention.head_dim // 2}

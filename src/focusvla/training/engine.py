@@ -9,6 +9,7 @@ import atexit
 import hashlib
 import math
 import re
+import sys
 import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,7 +17,7 @@ from datetime import timedelta
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from accelerate import Accelerator
@@ -24,8 +25,6 @@ from accelerate.state import AcceleratorState, PartialState, is_initialized
 from accelerate.utils import InitProcessGroupKwargs
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
@@ -35,6 +34,9 @@ from focusvla.errors import ConfigurationError, MissingDependencyError
 from focusvla.model.compilation import compiled_for_each_shape
 from focusvla.model.focusvla import FocusVLA
 from focusvla.training.memory import fit_device
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 _LONGEST_WAIT = timedelta(hours=6)
 """For one process that encodes frames or evaluates in the simulator while the others wait."""
@@ -128,6 +130,8 @@ class Engine:
             return model
         if self._execution.parallelism == "ddp":
             return DistributedDataParallel(model, gradient_as_bucket_view=True)
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard  # half a second
+
         # Weights are gathered as they are: autocast casts them, and the model computes as with one process. Gathered in
         # bfloat16 they would bring it into norms and into the residual stream.
         policy = MixedPrecisionPolicy(cast_forward_inputs=False)
@@ -223,20 +227,28 @@ def _forget_another_kind(device: torch.device) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]
 
 
+def _is_divided(tensor: Tensor) -> "TypeGuard[DTensor]":
+    """Whether processes hold a part of it each. Who has not imported that class, half a second, has none of it."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
 def local(tensor: Tensor) -> Tensor:
     """This process's part of a tensor, detached and sharing its memory."""
     detached = tensor.detach()
-    return detached.to_local() if isinstance(detached, DTensor) else detached
+    return detached.to_local() if _is_divided(detached) else detached
 
 
 def full(tensor: Tensor) -> Tensor:
     """The whole of a tensor that may be divided; then all processes have to ask for it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if _is_divided(tensor) else tensor
 
 
 def assign(target: Tensor, values: Tensor) -> None:
     """Copy the whole `values` into a tensor that may be divided, into each process its part."""
-    if isinstance(target, DTensor):
+    if _is_divided(target):
+        from torch.distributed.tensor import distribute_tensor
+
         values = distribute_tensor(values.to(target.device), target.device_mesh, target.placements)
     local(target).copy_(local(values))
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer
 
 from focusvla.config import ModelConfig
 from focusvla.errors import CheckpointError, ConfigurationError
@@ -148,6 +147,8 @@ def load_tokenizer(source: str | Path) -> PromptTokenizer:
     try:
         if (Path(source) / "tokenizer.json").is_file():
             return PromptTokenizer(Tokenizer.from_file(str(Path(source) / "tokenizer.json")))
+        from transformers import AutoTokenizer  # a second
+
         return PromptTokenizer(AutoTokenizer.from_pretrained(str(source)).backend_tokenizer)
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(
