@@ -13,6 +13,7 @@ def report(
     run: tuple[Path, ...] = (),
     results: tuple[str, ...] = (),
     data: Path | None = None,
+    checkpoint: Path | None = None,
     title: str = "FocusVLA report",
     episodes: int = 12,
     rerun: Path | None = None,
@@ -24,9 +25,11 @@ def report(
 
     Args:
         output: The page.
-        run: Folders of training runs; focus pictures are made with the first that sees.
+        run: Folders of training runs.
         results: Folders of evaluations, each as FOLDER or, where policies would be named alike, as NAME=FOLDER.
         data: The data set they were trained on.
+        checkpoint: Whose focus pictures are shown: a checkpoint, a run or an installed one's name; not given, the first
+            of `run` that sees.
         title: Heading of the page.
         episodes: How many to browse at most, those first in which one policy failed and another did not.
         rerun: Where to write these episodes as a recording for the Rerun viewer, a file .rrd (extra `rerun`).
@@ -38,7 +41,9 @@ def report(
 
     if episodes < 0:
         raise ConfigurationError(f"episodes: expected 0 or more, got {episodes}.")
-    seeing = [path for path in run if open_checkpoint(path).experiment.model.vision.encoder != "none"]
+    if checkpoint is None:
+        seeing = (path for path in run if open_checkpoint(path).experiment.model.vision.encoder != "none")
+        checkpoint = next(seeing, None)
     named = [split_name(given, "results") for given in results]
     with bar("focus") as shown:
         page = write_report(
@@ -47,7 +52,7 @@ def report(
             runs=[TrainingRun(name=path.name, path=path) for path in run],
             evaluations=[Evaluation.from_results(folder, name) for name, folder in named],
             demonstrations=data,
-            checkpoint=seeing[0] if seeing else None,
+            checkpoint=checkpoint,
             max_episodes=episodes,
             recording=rerun,
             device=say_device(device),
