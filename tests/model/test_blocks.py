@@ -10,7 +10,7 @@ from torch import Tensor
 from focusvla.config import PolicyHeadConfig
 from focusvla.model.attention import merge_heads, split_heads
 from focusvla.model.blocks import CascadedBlock, MixedBlock, MLPBlock
-from focusvla.model.focus import select_attended_patches, select_patches, select_shared_patches
+from focusvla.model.focus import select_attended_patches, select_patches, select_random_patches, select_shared_patches
 
 WIDTH, NUM_HEADS, NUM_KEPT = 8, 2, 3
 Selection = Callable[[Tensor, int], Tensor]
@@ -89,11 +89,12 @@ def plain_block(block: CascadedBlock, streams: list[Tensor], keep: Selection | N
 
 @pytest.mark.parametrize("positions", ["none", "rotary"])
 @pytest.mark.parametrize("cascade", ["parallel", "sequential", "sequential_residual"])
-@pytest.mark.parametrize("selection", ["per_query", "shared", "action_queries"])
+@pytest.mark.parametrize("selection", ["per_query", "shared", "action_queries", "random"])
 @pytest.mark.parametrize("feed_forward", ["linear", "mlp"])
 def test_the_block_equals_its_equations_in_value_and_gradient(cascade, selection, feed_forward, positions):
     block = build_block(cascade=cascade, selection=selection, feed_forward=feed_forward, positions=positions)
-    keep = select_patches if selection == "per_query" else select_shared_patches
+    keeps = {"per_query": select_patches, "random": select_random_patches}
+    keep = keeps.get(selection, select_shared_patches)
     inputs = [stream.requires_grad_() for stream in streams()]
     output, expected = block(*inputs), plain_block(block, inputs, keep)
     torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)

@@ -9,6 +9,7 @@ from focusvla.model.focus import (
     focus_weights,
     select_attended_patches,
     select_patches,
+    select_random_patches,
     select_shared_patches,
     weights_of_kept,
 )
@@ -39,6 +40,20 @@ def test_shared_selection_sums_over_heads():
     scores = torch.tensor([[[[5.0, 0.0, 1.0]], [[0.0, 0.0, 9.0]]]])
     kept = select_shared_patches(scores, 1)
     assert kept[0, :, 0].int().tolist() == [[0, 0, 1], [0, 0, 1]]
+
+
+def test_random_patches_have_nothing_to_do_with_scores_and_are_as_many_of_each():
+    one, other = torch.randn(2, 4, 8, 128), torch.randn(2, 4, 8, 128)
+    kept = select_random_patches(one, 64)
+    assert torch.equal(kept, select_random_patches(other, 64))
+    assert (kept.sum(-1) == 64).all()
+    assert torch.equal(kept[0], kept[1])
+    shares = kept[0].flatten(0, 1).float()
+    # Each patch is kept by about half of the 32 heads and steps; two of these share about half of theirs.
+    assert 0.15 < shares.mean(0).min() < shares.mean(0).max() < 0.85
+    shared = (shares @ shares.T / 64)[~torch.eye(32, dtype=torch.bool)]
+    assert 0.47 < shared.mean() < 0.53
+    assert shared.max() < 0.75
 
 
 def test_action_queries_keep_what_they_attend_to_most_on_average():
@@ -76,7 +91,7 @@ def test_dropped_patches_weigh_exactly_zero_and_kept_ones_share_the_softmax():
     assert weights.tolist() == [[[[0.0, 0.5, 0.5, 0.0]]]]
 
 
-@pytest.mark.parametrize("selection", ["per_query", "shared"])
+@pytest.mark.parametrize("selection", ["per_query", "shared", "random"])
 def test_keeping_all_patches_is_plain_softmax(selection):
     assert torch.equal(focus_weights(SCORES, 4, selection), SCORES.softmax(dim=-1))
 

@@ -146,9 +146,10 @@ class PolicyHeadConfig:
     """Whether the policy sees the mean of each 2 x 2 patches instead of the patches (Fig. 4 b)."""
     num_kept_patches: int
     """K of equation 9; the number of patches means no selection, which is all that `mixed` and `mlp` can."""
-    selection: Literal["per_query", "shared", "action_queries"] = "per_query"
+    selection: Literal["per_query", "shared", "action_queries", "random"] = "per_query"
     """Whether each head and action step keeps its own K patches, or a layer ranks them once: by their scores summed over
-    heads and steps, or by the attention that the action queries would pay them."""
+    heads and steps, or by the attention that the action queries would pay them. `random` is the control: each head and
+    step has K patches of its own that were drawn once for all."""
     gate: Literal["none", "scalar", "head_wise", "element_wise"] = "element_wise"
     """The gate on the vision attention's output (equation 11)."""
     initial_gate: float = 0.0

@@ -41,6 +41,22 @@ def select_shared_patches(
     return select_patches(scores.sum(dim=(1, 2), keepdim=True), num_kept).expand_as(scores)
 
 
+def select_random_patches(
+    scores: Float[Tensor, "batch heads queries patches"], num_kept: int
+) -> Bool[Tensor, "batch heads queries patches"]:
+    """Mark `num_kept` patches that have nothing to do with the scores, others for each head and action step, and the same
+    ones each time: what choosing is to be compared with. Places are ranked by a hash of theirs, which needs no generator.
+    """
+    places = (torch.arange(size, device=scores.device) for size in scores.shape[1:])
+    head, query, patch = (
+        (place + 1).view(shape) for place, shape in zip(places, ((-1, 1, 1), (-1, 1), (-1,)), strict=True)
+    )
+    ranks = head * 73_856_093 ^ query * 19_349_663 ^ patch * 83_492_791
+    for _ in range(2):  # or neighbors would be ranked alike
+        ranks = ((ranks >> 16) ^ ranks) * 0x45D9F3B & 0x7FFFFFFF
+    return select_patches(ranks.to(torch.float64), num_kept)[None].expand_as(scores)
+
+
 def select_attended_patches(
     scores: Float[Tensor, "batch heads action_queries patches"], num_kept: int
 ) -> Bool[Tensor, "batch 1 1 patches"]:
@@ -56,10 +72,17 @@ def select_attended_patches(
     return select_patches(attention.mean(dim=(1, 2), keepdim=True), num_kept)
 
 
+_SELECTIONS = {
+    "per_query": select_patches,
+    "shared": select_shared_patches,
+    "random": select_random_patches,
+}
+
+
 def focus_weights(
     scores: Float[Tensor, "batch heads queries patches"],
     num_kept: int,
-    selection: Literal["per_query", "shared"],
+    selection: Literal["per_query", "shared", "random"],
 ) -> Float[Tensor, "batch heads queries patches"]:
     """Softmax over the kept patches; dropped ones weigh exactly 0 (equation 9).
 
@@ -67,7 +90,7 @@ def focus_weights(
     """
     if num_kept >= scores.shape[-1]:
         return scores.softmax(dim=-1)
-    select = {"per_query": select_patches, "shared": select_shared_patches}[selection]
+    select = _SELECTIONS[selection]
     return weights_of_kept(scores, select(scores.detach(), num_kept))
 
 
