@@ -10,7 +10,12 @@ from torch import Tensor
 from focusvla.config import PolicyHeadConfig
 from focusvla.model.attention import merge_heads, split_heads
 from focusvla.model.blocks import CascadedBlock, MixedBlock, MLPBlock
-from focusvla.model.focus import select_attended_patches, select_patches, select_random_patches, select_shared_patches
+from focusvla.model.focus import (
+    select_attended_patches,
+    select_patches,
+    select_random_patches,
+    select_shared_patches,
+)
 
 WIDTH, NUM_HEADS, NUM_KEPT = 8, 2, 3
 Selection = Callable[[Tensor, int], Tensor]
