@@ -81,21 +81,29 @@ def carry_out(
     def do(training: Training) -> None:
         with lock:
             slot, runner = free.pop()
-        log = logs / f"{training.folder.name}-*.log"
-        said = "" if ended.is_set() else runner.run(commands(training, study, slot), slot.variables, log)
+        try:
+            log = logs / f"{training.folder.name}-*.log"
+            said = "" if ended.is_set() else runner.run(commands(training, study, slot), slot.variables, log)
+        finally:
+            with lock:
+                free.append((slot, runner))
         if not said and _share_done(training, expected_episodes) < 1:
             said = f"some episodes broke or are missing (see {training.results / 'results.jsonl'})"
-        with lock:
-            free.append((slot, runner))
-            if said and not ended.is_set():
-                problems[training.name] = said
+        if said and not ended.is_set():
+            problems[training.name] = said
+
+    shares = dict.fromkeys((each.name for each in trainings), 0.0)
 
     def report() -> None:
-        shares = [_share_done(each, expected_episodes) for each in trainings]
-        done = sum(share >= 1 for share in shares)
-        on_progress(Progress(fraction=sum(shares) / len(shares), finished=done, problems=dict(problems)))
+        for each in trainings:
+            if shares[each.name] < 1:  # what is finished is not read again
+                shares[each.name] = _share_done(each, expected_episodes)
+        done = sum(share >= 1 for share in shares.values())
+        fraction = sum(shares.values()) / len(shares)
+        on_progress(Progress(fraction=fraction, finished=done, problems=dict(problems)))
 
-    missing = [each for each in trainings if _share_done(each, expected_episodes) < 1]
+    report()
+    missing = [each for each in trainings if shares[each.name] < 1]
     with ThreadPoolExecutor(len(slots)) as pool:
         futures = [pool.submit(do, training) for training in missing]
         try:
@@ -119,8 +127,9 @@ def commands(training: Training, study: Study, slot: Slot) -> list[list[str]]:
     found = []
     steps = training.row.experiment.training.steps
     if checkpoint_steps(training.folder)[-1:] != [steps]:
+        preset, *own = training.row.arguments  # which come last, and win
         of_training = ["--seed", str(training.seed), "--output", str(training.folder)]
-        found.append(["train", *training.row.arguments, *slot.training_arguments, *of_training])
+        found.append(["train", preset, *of_training, *slot.training_arguments, *own])
     checkpoint = checkpoint_folder(training.folder, steps)
     given = () if "--workers" in study.evaluation_arguments else slot.evaluation_arguments
     of_evaluation = ["--checkpoint", str(checkpoint), "--output", str(training.results), "--no-videos"]
