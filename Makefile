@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 # `--cov` measures what the quick tests reach and fails where it is less than before; CI does.
 COVERAGE ?=
-SOURCES = -e packages/focusvla-client -e
+SOURCES = -e packages/focusvla-client -e packages/focusvla-libero -e
 
 .PHONY: quickstart test test-long test-floors check docs install format
 
@@ -52,7 +52,7 @@ install: $(VENV)/runtime.installed
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/runtime.installed: pyproject.toml packages/focusvla-client/pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/runtime.installed: pyproject.toml packages/focusvla-client/pyproject.toml packages/focusvla-libero/pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(SOURCES) ".[libero,mini]"
 	@touch $@
 

@@ -61,7 +61,7 @@ def test_rows_are_what_train_would_make_of_them_and_one_that_cannot_be_built_is_
         ("[rows]", "[row]", "got row as well"),
         ("--trials 2", "--trial 2", "trial"),
         ("--trials 2", "--trials 2 --output x", "--output: expected none, since the study gives it"),
-        ('worse = "open"', 'wors = "open"', r"claims\[0\]: expected the fields better, worse, source"),
+        ('worse = "open"', 'slower = "open"', r"claims\[0\]: expected the fields better, worse, source"),
         ("question =", "question", "expected a TOML file"),
         ('question = "Does a gate help?"', "question = 3", "question: expected text, got 3"),
     ],

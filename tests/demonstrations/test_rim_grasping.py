@@ -22,7 +22,7 @@ class Bowl(LiberoScene):
         self._beside = np.zeros((0, 3)) if beside is None else beside
         angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 3000)
         ring = np.stack([0.055 * np.cos(angles), 0.055 * np.sin(angles), np.full(3000, 0.05)], axis=1)
-        self._points = ring @ self._rotation.T + self.object_position("bowl")
+        self._ring = ring @ self._rotation.T + self.object_position("bowl")
 
     def object_position(self, name: str) -> np.ndarray:
         return np.array([-0.05, 0.1, 0.9])
@@ -31,7 +31,7 @@ class Bowl(LiberoScene):
         return self._rotation
 
     def surface_points(self, name: str, count: int = 0) -> np.ndarray:
-        return self._points
+        return self._ring
 
     def obstacle_points(self, name: str) -> np.ndarray:
         return self._beside

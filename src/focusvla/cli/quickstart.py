@@ -1,28 +1,21 @@
-"""Demonstrate, train, evaluate and report, in that order, with the product's own commands.
+"""The policy that ships, played and looked at; or, with `--train`, one from nothing."""
 
-The vision-blind baseline is trained and evaluated in a process of its own while the seeing policy trains; two of the
-three evaluations run beside each other.
-"""
-
-import dataclasses
-import json
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from focusvla.cli.demonstrations import demonstrate
+import tyro
+
 from focusvla.cli.evaluation import run_evaluation
 from focusvla.cli.output import say
 from focusvla.cli.report import report
-from focusvla.cli.training import DataChoice, run_training
-from focusvla.config import DemonstrationConfig, EvaluationConfig
-from focusvla.errors import FocusVLAError
+from focusvla.config import EvaluationConfig
+from focusvla.errors import MissingDependencyError
 
+SHIPPED = "libero"
+"""Name of the policy that the package focusvla-libero brings."""
+SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
+SHOWN_TASK = 2
+"""Of each suite."""
 TASKS = (2, 3, 4)
 """Salad dressing, bbq sauce, ketchup: bottles that stand in each other's scenes, so instruction and eyes both
 matter."""
@@ -30,159 +23,55 @@ matter."""
 
 def quickstart(
     output: Path = Path("runs/quickstart"),
+    train: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     tasks: tuple[int, ...] = TASKS,
     episodes_per_task: int = 80,
     steps: int = 1800,
-    trials: int = 10,
+    trials: int = 0,
 ) -> None:
-    """Do everything once: demonstrations, two policies, three evaluations, a report.
+    """Play the policy that comes with focusvla, and write a page of where it looked.
 
     Example: focusvla quickstart
 
-    Takes about 20 minutes on two cores and downloads nothing. Interrupted, the same command goes on where it
-    stopped.
+    One task of each of LIBERO's four suites, in about two minutes on two cores. With --train everything from nothing
+    instead: demonstrations, a policy and its vision-blind baseline, three evaluations and a page, in about 20 minutes.
+    Nothing is downloaded. Interrupted, the same command goes on where it stopped.
 
     Args:
         output: Folder for all of it.
-        tasks: Numbers of LIBERO-Object tasks.
+        train: Demonstrate and learn, on tasks of LIBERO-Object.
+        tasks: Numbers of these tasks.
         episodes_per_task: Demonstrations to record.
         steps: Optimizer steps of the seeing policy; the blind baseline takes as many.
-        trials: Episodes per task and evaluation.
+        trials: Episodes per task and evaluation; 0 means 2, or 10 with --train.
     """
-    from focusvla.evaluation.results import success_rate
-    from focusvla.presets import preset
-    from focusvla.storage import explained_storage_errors, replace_json
-    from focusvla.versions import versions
+    if train:
+        from focusvla.cli.quickstart_training import learn_and_play
 
-    with explained_storage_errors(output):
-        output.mkdir(parents=True, exist_ok=True)
-    data = output / "demonstrations"
-    runs = {name: output / name for name in ("mini", "mini_blind")}
-    results = {name: output / "results" / name for name in ("standard", "wide", "wide_blind")}
-
-    with _timed(output, "demonstrate"):
-        demonstrate(
-            data,
-            DemonstrationConfig(
-                tasks=tasks,
-                episodes_per_task=episodes_per_task,
-                image_size=128,
-                mesh_cell_meters=0.004,
-                steps_per_picture=4,
-                undisplaced_share=0.25,
-            ),
-        )
-    evaluation = EvaluationConfig(tasks=tasks, protocol="libero_openvla", trials=trials, workers=1)
-    wide = dataclasses.replace(evaluation, protocol="libero_wide")
-
-    def evaluate_command(run: str, name: str, config: EvaluationConfig) -> list[Any]:
-        return [
-            *("evaluate", "--checkpoint", runs[run], "--output", results[name], "--workers", config.workers),
-            *("--protocol", config.protocol, "--tasks", *tasks, "--trials", trials),
-        ]
-
-    experiment = preset("mini")
-    experiment = dataclasses.replace(
-        experiment,
-        training=dataclasses.replace(experiment.training, steps=steps),
-        execution=dataclasses.replace(experiment.execution, threads=1),
-    )
-    with (
-        _timed(output, "train"),
-        _background(
-            output / "mini_blind.log",
-            [
-                *("train", "mini_blind", "--data", data, "--output", runs["mini_blind"]),
-                *("--steps", steps, "--threads", 1),
-            ],
-            evaluate_command("mini_blind", "wide_blind", wide),
-        ),
-    ):
-        run_training(experiment, DataChoice(data=(str(data),)), runs["mini"])
-    with (
-        _timed(output, "evaluate"),
-        _background(output / "standard.log", evaluate_command("mini", "standard", evaluation)),
-    ):
-        run_evaluation(runs["mini"], results["wide"], wide, "widened")
-    found = {
-        "standard": run_evaluation(runs["mini"], results["standard"], evaluation, "standard"),
-        "wide": run_evaluation(runs["mini"], results["wide"], wide, "widened"),
-        "wide_blind": run_evaluation(runs["mini_blind"], results["wide_blind"], wide, "widened, blind"),
-    }
-    page = output / "report.html"
-    with _timed(output, "report"):
-        report(
-            page, tuple(runs.values()), tuple(map(str, results.values())), data, title="FocusVLA quickstart"
-        )
-    summary = {
-        "tasks": {result.task: result.instruction for result in found["standard"]},
-        **{name: success_rate(outcome).to_dict() for name, outcome in found.items()},
-        "minutes": {stage: round(seconds / 60, 2) for stage, seconds in _read_seconds(output).items()},
-        "versions": versions(),
-        "report": str(page),
-    }
-    replace_json(output / "summary.json", summary)
-    for name, label in (
-        ("standard", "standard starts"),
-        ("wide", "widened starts"),
-        ("wide_blind", "widened starts, vision-blind baseline"),
-    ):
-        say(f"{label}: {success_rate(found[name])}")
-    say(f"summary: {output / 'summary.json'}")
-    say(f"report: {page}")
+        learn_and_play(output, tasks, episodes_per_task, steps, trials or 10)
+    else:
+        play_shipped(output, trials or 2)
 
 
-@contextmanager
-def _background(log: Path, *commands: list[Any]) -> Generator[None]:
-    """Run `focusvla` commands, one after the other, in a process of their own beside the block and to their end.
+def play_shipped(output: Path, trials: int) -> None:
+    """Play `SHOWN_TASK` of each suite and write the page.
 
     Raises:
-        FocusVLAError: one failed; the message is its own.
+        MissingDependencyError: no installed package brings the policy.
     """
-    lines = [[sys.executable, "-m", "focusvla", *map(str, command)] for command in commands]
-    codes: list[int] = []
-    stopped = threading.Event()
-    processes: list[subprocess.Popen[bytes]] = []
+    from focusvla.evaluation.results import success_rate
+    from focusvla.installed_checkpoints import installed_checkpoint
 
-    def run() -> None:
-        with log.open("w") as file:
-            for line in lines:
-                if not any(codes) and not stopped.is_set():
-                    processes.append(subprocess.Popen(line, stdout=file, stderr=subprocess.STDOUT))
-                    codes.append(processes[-1].wait())
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-        thread.join()
-    finally:
-        stopped.set()
-        for process in processes:
-            if process.poll() is None:
-                process.terminate()
-        thread.join()
-    if any(codes):
-        said = log.read_text("utf-8").strip().splitlines() or ["no message"]
-        raise FocusVLAError(
-            f"a process beside this one stopped with code {codes[-1]}: {said[-1]} (see {log})"
+    checkpoint = installed_checkpoint(SHIPPED)
+    if checkpoint is None:
+        raise MissingDependencyError(
+            "focusvla-libero", extra="policy", purpose="`focusvla quickstart` without --train"
         )
-
-
-@contextmanager
-def _timed(output: Path, stage: str) -> Generator[None]:
-    """Add the block's duration to what earlier, interrupted runs spent on the stage."""
-    from focusvla.storage import replace_json
-
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        seconds = _read_seconds(output)
-        seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - began
-        replace_json(output / "seconds.json", seconds)
-
-
-def _read_seconds(output: Path) -> dict[str, float]:
-    path = output / "seconds.json"
-    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+    config = EvaluationConfig(suites=SUITES, tasks=(SHOWN_TASK,), trials=trials)
+    results = output / "results" / SHIPPED
+    rate = success_rate(run_evaluation(checkpoint, results, config))
+    page = output / "report.html"
+    report(page, (), (str(results),), checkpoint=checkpoint, title="FocusVLA: one policy, four suites")
+    say(f"{rate} on one task of each suite; all forty are in the model card: {checkpoint / 'README.md'}")
+    say("learn one from nothing: focusvla quickstart --train --output runs/trained")
+    say(f"report: {page}")
