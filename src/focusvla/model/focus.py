@@ -54,7 +54,7 @@ def select_random_patches(
     ranks = head * 73_856_093 ^ query * 19_349_663 ^ patch * 83_492_791
     for _ in range(2):  # or neighbors would be ranked alike
         ranks = ((ranks >> 16) ^ ranks) * 0x45D9F3B & 0x7FFFFFFF
-    return select_patches(ranks.to(torch.float64), num_kept)[None].expand_as(scores)
+    return select_patches(ranks[None].to(torch.float64), num_kept).expand_as(scores)
 
 
 def select_attended_patches(
