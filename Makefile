@@ -5,7 +5,8 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 # `--cov` measures what the quick tests reach and fails where it is less than before; CI does.
 COVERAGE ?=
-SOURCES = -e packages/focusvla-client -e packages/focusvla-libero -e
+# The last is followed by the extras; without the plain one before it, pip would look for focusvla on the index.
+SOURCES = -e packages/focusvla-client -e . -e packages/focusvla-libero -e
 
 .PHONY: quickstart test test-long test-floors check docs install format
 

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("hatchling", reason="needs the extra `dev`")
 
 ROOT = Path(__file__).parents[1]
-PROJECTS = (ROOT, ROOT / "packages" / "focusvla-client")
+PROJECTS = (ROOT, ROOT / "packages" / "focusvla-client", ROOT / "packages" / "focusvla-libero")
+NAMES = ["focusvla", "focusvla_client", "focusvla_libero"]
 
 
 def run(*command: object) -> str:
@@ -25,10 +26,9 @@ def test_a_wheel_in_a_clean_environment_has_every_file_and_its_command_runs(tmp_
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path / "wheels", *PROJECTS)
     wheels = sorted((tmp_path / "wheels").glob("*.whl"))
-    assert [wheel.name.partition("-")[0] for wheel in wheels] == ["focusvla", "focusvla_client"]
-    for wheel, package in zip(
-        wheels, (ROOT / "src/focusvla", PROJECTS[1] / "src/focusvla_client"), strict=True
-    ):
+    assert [wheel.name.partition("-")[0] for wheel in wheels] == NAMES
+    for wheel, project, name in zip(wheels, PROJECTS, NAMES, strict=True):
+        package = project / "src" / name
         ours = {
             str(file.relative_to(package.parent))
             for file in package.rglob("*")
@@ -45,4 +45,8 @@ def test_a_wheel_in_a_clean_environment_has_every_file_and_its_command_runs(tmp_
     paths.write_text(sysconfig.get_path("purelib") + "\n")
     where = run(environment / "bin/python", "-I", "-c", "import focusvla; print(focusvla.__file__)")
     assert where.startswith(str(environment))
+    found = run(
+        environment / "bin/python", "-I", "-c", "from focusvla_libero import CHECKPOINT; print(CHECKPOINT)"
+    )
+    assert found.startswith(str(environment))
     assert "focusvla quickstart" in run(environment / "bin/focusvla", "quickstart", "--help")
