@@ -45,6 +45,7 @@ SMALLER = {
     "diagnose": "--tasks 2 --trials 2 --workers 1",
     "evaluate": "--tasks 2 --trials 1 --workers 1",
     "merge": "--output results/merged",
+    "quickstart": "--tasks 2 --episodes-per-task 2 --steps 4 --trials 1",
     "regenerate": "--output data/regenerated --image-size 64 --mesh-cell-meters 0.008",
     "serve": f"--port {PORT}",
     "train": "--steps 2",
@@ -69,6 +70,7 @@ REPLACED = {
     r"train paper\w*": "train tiny",
     r"released/\S+": "runs/mini",
     r"--device cuda": "--device cpu",
+    r"--model.ignored-state-dims 6 7": "--model.ignored-state-dims 1",
     r"(torchrun --nnodes 2) --nproc-per-node 4(.*) host1:\d+(.*)": BOTH_HOSTS,
     r"(--robustness.*) --trials 1": r"\1 --trials 2",
     r"(evaluate .* results/(?:all|both|part|robust).*)": r"\1 --no-videos",  # most of the time would be theirs
@@ -146,8 +148,26 @@ def folder(quickstart: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(quickstart, tmp_path / "site", symlinks=True))
 
 
+SMALL_STUDY = """
+question = "Does a gate help?"
+data = "--data data/object"
+train = "--steps 2"
+evaluate = "--suites reach --tasks 2 --trials 1"
+seeds = [0]
+[rows]
+gated = "tiny"
+plain = "tiny --model.policy-head.gate none"
+[[claims]]
+better = "gated"
+worse = "plain"
+"""
+
+
 def prepare(tmp_path: Path) -> None:
-    """What the commands find and none of them makes: other people's data, pictures, a home."""
+    """What the commands find and none of them makes: other people's data, pictures, studies, a home."""
+    for study in ("attention.toml", "benchmarks/studies/attention.toml"):
+        (tmp_path / study).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / study).write_text(SMALL_STUDY)
     for path in ("results", ".local/share/bash-completion/completions", ".zfunc", ".config/fish/completions"):
         (tmp_path / path).mkdir(parents=True)
     mine = write_lerobot(tmp_path / "data/mine", random_source(libero_spec(256), (9, 8, 7)))
