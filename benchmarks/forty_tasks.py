@@ -25,9 +25,7 @@ from focusvla.evaluation.results import read_results, success_rate
 SUITES = ["libero_spatial", "libero_object", "libero_goal", "libero_10"]
 PROTOCOLS = ("libero_validation", "libero_wide_validation")
 RECORDED = "--undisplaced-share 0.4 --image-size 128 --mesh-cell-meters 0.004 --steps-per-picture 4"
-TRAINED = (
-    "--data-statistics joint --augmented-copies 1 --precision bfloat16 --threads 1 --model.ignored-state-dims 6 7"
-)
+TRAINED = "--data-statistics joint --augmented-copies 1 --precision bfloat16 --threads 1 --model.ignored-state-dims 6 7"
 """Without the fingers' state: see docs/how-to/train.md."""
 
 
