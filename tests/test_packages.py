@@ -79,5 +79,7 @@ def test_the_policy_for_forty_tasks_is_found_by_its_name_and_is_small():
         pytest.skip("focusvla-libero is not installed")
     assert sum(file.stat().st_size for file in folder.iterdir()) < 20e6
     assert {file.name for file in folder.iterdir()} >= {"README.md", "config.json", "model.safetensors"}
+    card = (PACKAGES / "focusvla-libero" / "README.md").read_text("utf-8")
+    assert (folder / "README.md").read_text("utf-8") == card
     found = open_checkpoint(Path("libero"))
     assert len(found.experiment.model.language.vocabulary) > 60

@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from focusvla.errors import StorageError
+from focusvla.errors import ConfigurationError, StorageError
 
 _FULL_OR_FORBIDDEN = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
@@ -158,6 +158,24 @@ def explained_storage_errors(path: Path) -> Generator[None]:
 def _number_in(message: str) -> int | None:
     found = re.search(r"(?:os error|code:) (\d+)", message)  # as it and its releases before 0.5 write it
     return int(found.group(1)) if found else None
+
+
+@contextmanager
+def only_writer(folder: Path, who: str) -> Generator[None]:
+    """Hold `folder`, which is made if there is none, for one command at a time.
+
+    Raises:
+        ConfigurationError: another process holds it; `who` is what it would be.
+        StorageError: the folder may not be written.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder / ".lock", waiting=False))
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"output={folder}: another {who} is writing there. Wait for it."
+            ) from error
+        yield
 
 
 def complete_lines(text: str) -> list[str]:

@@ -63,6 +63,8 @@ def test_rows_are_what_train_would_make_of_them_and_one_that_cannot_be_built_is_
         ("--trials 2", "--trials 2 --output x", "--output: expected none, since the study gives it"),
         ('worse = "open"', 'slower = "open"', r"claims\[0\]: expected the fields better, worse, source"),
         ("question =", "question", "expected a TOML file"),
+        ("[[claims]]", "[claims]", "claims: expected tables, each under"),
+        ("--data data", "--data 'data", "data: expected arguments as in a shell.*No closing quotation"),
         ('question = "Does a gate help?"', "question = 3", "question: expected text, got 3"),
     ],
 )
@@ -81,12 +83,19 @@ def test_a_file_that_says_something_else_is_refused_with_the_field(tmp_path, bef
         ("tiny --seed 3", "--seed: expected none, since the study gives it"),
         ("tiny --steps 0", "steps: expected a positive number"),
         ("", "expected a preset first, got ''"),
+        ("tiny --chunk-length '4", "rows.odd: expected arguments as in a shell"),
         ("tiny --threads 1", "the same experiment as 'gated'"),
     ],
 )
 def test_a_row_of_wrong_arguments_is_named_with_what_is_wrong(tmp_path, arguments, said):
     file = written(tmp_path, STUDY.replace("tiny --model.policy-head.gate narrow", arguments))
     assert said in read_study(file).refused["odd"]
+
+
+def test_rows_are_a_table(tmp_path):
+    file = written(tmp_path, 'data = ""\nevaluate = ""\nseeds = [0]\nrows = "tiny"\n')
+    with pytest.raises(ConfigurationError, match="rows: expected a table of names and arguments, got 'tiny'"):
+        read_study(file)
 
 
 @pytest.mark.slow

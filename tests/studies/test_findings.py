@@ -24,8 +24,9 @@ RESULT = EpisodeResult(
 
 def row(name: str, steps: int) -> Row:
     training = replace(tiny().training, steps=steps)
-    arguments = ("tiny", "--steps", str(steps), "--data", "data")
-    return Row(name=name, arguments=arguments, experiment=replace(tiny(), training=training))
+    arguments = ("tiny", "--steps", str(steps))
+    experiment = replace(tiny(), training=training)
+    return Row(name=name, arguments=arguments, experiment=experiment, data={"data": ("data",)})
 
 
 def study(**changed) -> Study:
@@ -159,7 +160,7 @@ def test_equal_trainings_of_two_studies_are_one_and_others_are_not(tmp_path):
     folders = [each.folder for each in one.trainings(tmp_path)]
     assert [each.folder for each in other.trainings(tmp_path)] == folders[::2]
     assert len(set(folders)) == 6
-    elsewhere = replace(row("long", 30), arguments=("tiny", "--steps", "30", "--data", "others"))
+    elsewhere = replace(row("long", 30), data={"data": ("others",)})
     assert study(rows=(elsewhere,), claims=()).trainings(tmp_path)[0].folder not in folders
     longer = study(evaluation=EvaluationConfig(suites=("reach",), trials=7))
     assert [each.folder for each in longer.trainings(tmp_path)] == folders

@@ -22,8 +22,7 @@ from focusvla.config import EvaluationConfig
 from focusvla.errors import ConfigurationError, DataError, FocusVLAError
 
 if TYPE_CHECKING:
-    from focusvla.config import ExperimentConfig
-    from focusvla.studies.plan import Study
+    from focusvla.studies.plan import Row, Study
 
 _FIELDS = ("question", "data", "train", "evaluate", "seeds", "rows", "claims")
 _WORTH_SEEING = 0.06
@@ -62,7 +61,7 @@ def study(
     from focusvla.devices import num_gpus
     from focusvla.evaluation.agenda import plan_episodes
     from focusvla.evaluation.ray_actors import RaySystem
-    from focusvla.storage import locked, replace_json
+    from focusvla.storage import only_writer, replace_json
     from focusvla.studies.findings import find_out
     from focusvla.studies.runners import ActorRunner, LocalRunner
     from focusvla.studies.work import Progress, carry_out, slots_of
@@ -86,23 +85,20 @@ def study(
             say(line)
         if plan:
             return
-        try:
-            held.enter_context(locked(output / ".lock", waiting=False))
-        except BlockingIOError as error:
-            raise ConfigurationError(
-                f"output={output}: another `focusvla study` is at work there. Wait for it, or choose another folder."
-            ) from error
+        held.enter_context(only_writer(output, "study"))
         shown = held.enter_context(bar("study"))
         told: set[str] = set()
-        began: list[tuple[float, float]] = []
+        began: tuple[float, float] | None = None
 
         def on_progress(progress: Progress) -> None:
+            nonlocal began
             for name, problem in progress.problems.items():
                 if name not in told:
                     told.add(name)
                     shown.say(f"{name} failed, and the rest goes on: {problem}")
-            began.append((time.monotonic(), progress.fraction))
-            note = f"{progress.finished} of {len(trainings)} trainings are played{_time_left(began)}"
+            now = time.monotonic(), progress.fraction
+            began = began or now
+            note = f"{progress.finished} of {len(trainings)} trainings are played{_time_left(began, now)}"
             shown.update(round(1000 * progress.fraction), 1000, note)
 
         problems = carry_out(read, trainings, slots, output / "logs", on_progress, episodes, make_runner)
@@ -120,9 +116,9 @@ def study(
         )
 
 
-def _time_left(seen: list[tuple[float, float]]) -> str:
+def _time_left(first: tuple[float, float], last: tuple[float, float]) -> str:
     """By what was done since the command began; nothing in its first minute."""
-    (began, before), (now, done) = seen[0], seen[-1]
+    (began, before), (now, done) = first, last
     if now - began < 60 or done <= before:
         return ""
     return f", {(1 - done) / (done - before) * (now - began) / 3600:.1f} h left"
@@ -146,10 +142,12 @@ def described(read: "Study", episodes: int, jobs: int) -> list[str]:
         lines.append("one seed: no interval can be said, and every claim stays open")
     else:
         enough = next((n for n in range(2, 100) if seen(n) <= _WORTH_SEEING), None)
+        difference = (
+            f"a difference of {100 * seen(count):.0f} points" if seen(count) < 1 else "no difference at all"
+        )
         lines.append(
-            f"seen in 80 of 100 such studies: a difference of {100 * seen(count):.0f} points, if half succeed, seeds "
-            f"differ by 3 points and what a start is worth by 30; {100 * _WORTH_SEEING:.0f} points with "
-            f"{enough or 'over 99'} seeds"
+            f"seen in 80 of 100 such studies: {difference}, if half succeed, seeds differ by 3 points and what a "
+            f"start is worth by 30; {100 * _WORTH_SEEING:.0f} points with {enough or 'over 99'} seeds"
         )
     return lines
 
@@ -160,20 +158,24 @@ def read_study(path: Path) -> "Study":
     Raises:
         ConfigurationError: it is no such file; a field, a flag or a claim's name is unknown.
     """
-    from focusvla.studies.plan import Claim, Row, Study, repeated
+    from focusvla.studies.plan import Claim, Study, repeated
 
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"study={path}: expected a TOML file, got {error}.") from error
     _require_fields(values, _FIELDS, ("data", "evaluate", "seeds", "rows"), f"study={path}")
+    if not isinstance(values["rows"], dict):
+        raise ConfigurationError(f"rows: expected a table of names and arguments, got {values['rows']!r}.")
+    stated = values.get("claims", [])
+    if not isinstance(stated, list) or not all(isinstance(each, dict) for each in stated):
+        raise ConfigurationError(f"claims: expected tables, each under [[claims]], got {stated!r}.")
     shared = [*_flags(values, "data"), *_flags(values, "train")]
     rows, refused = [], {}
     for name, text in values["rows"].items():
         try:
-            preset, *own = shlex.split(_text(text, f"rows.{name}")) or [""]
-            arguments = (preset, *shared, *own)
-            rows.append(Row(name=name, arguments=arguments, experiment=_experiment(arguments)))
+            preset, *own = _split(text, f"rows.{name}") or [""]
+            rows.append(_row(name, (preset, *shared, *own)))
         except FocusVLAError as error:
             refused[name] = " ".join(str(error).split())
     refused |= (again := repeated(rows))
@@ -183,7 +185,7 @@ def read_study(path: Path) -> "Study":
         raise ConfigurationError(f"study={path}: expected rows that can be built, got none ({reasons}).")
     evaluation = _flags(values, "evaluate")
     claims = []
-    for number, claim in enumerate(values.get("claims", [])):
+    for number, claim in enumerate(stated):
         where = f"claims[{number}]"
         _require_fields(claim, ("better", "worse", "source", "target"), ("better", "worse"), where)
         texts = {name: _text(value, f"{where}.{name}") for name, value in claim.items() if name != "target"}
@@ -202,19 +204,22 @@ def read_study(path: Path) -> "Study":
     )
 
 
-def _experiment(arguments: Sequence[str]) -> "ExperimentConfig":
-    """What `focusvla train` would train before it has seen the data.
+def _row(name: str, arguments: Sequence[str]) -> "Row":
+    """What `focusvla train` would train, before it has seen the data.
 
     Raises:
         ConfigurationError: a flag is unknown, or its value is refused.
     """
     from focusvla.presets import preset
+    from focusvla.studies.plan import Row
 
     if not arguments[0] or arguments[0].startswith("-"):
         raise ConfigurationError(f"expected a preset first, got {arguments[0]!r}")
     _require_none_of(arguments, _OF_STUDY)
     call: Any = parse("train", train, [*arguments, "--output", "run"])
-    return changed(preset(call.keywords["preset"]), call.keywords["overrides"])
+    data = {field: value for field, value in vars(call.keywords["data"]).items() if field != "cache"}
+    experiment = changed(preset(call.keywords["preset"]), call.keywords["overrides"])
+    return Row(name=name, arguments=tuple(arguments), experiment=experiment, data=data)
 
 
 def _evaluation(arguments: Sequence[str]) -> EvaluationConfig:
@@ -246,7 +251,18 @@ def _require_fields(
 
 
 def _flags(values: Mapping[str, Any], name: str) -> list[str]:
-    return shlex.split(_text(values.get(name, ""), name))
+    return _split(values.get(name, ""), name)
+
+
+def _split(value: object, name: str) -> list[str]:
+    """Arguments as a shell reads them."""
+    text = _text(value, name)
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{name}: expected arguments as in a shell, got {text!r} ({error})."
+        ) from error
 
 
 def _number(value: Any, name: str) -> float | None:

@@ -13,8 +13,7 @@ needs the checkpoint's files, and nothing but this process the folder.
 """
 
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +33,7 @@ from focusvla.evaluation.results import VISION_BLIND, EpisodeResult, ResultsFile
 from focusvla.evaluation.scheduler import Incident, Job, Limits, Lost, Scheduler
 from focusvla.simulation.actors import ActorSystem, ProcessSystem
 from focusvla.simulation.environment import suite_task
-from focusvla.storage import append_line, locked, publish_file, replace_json
+from focusvla.storage import append_line, only_writer, publish_file, replace_json
 from focusvla.suites import Protocol, protocol, protocol_of, protocols, suite_of
 from focusvla.versions import versions
 from focusvla_client import Spec
@@ -97,7 +96,7 @@ def evaluate(
             raise ConfigurationError(
                 f"controls: expected none that silence a stream, got {', '.join(silenced)}. The policy does not attend."
             )
-        with _locked(output):
+        with only_writer(output, "evaluation"):
             record = _Record(output, config, rules, traits, source, planned, on_progress)
             agenda = record.agenda()
             for job, outcome in scheduler.run(agenda.next_job, record.note_incident):
@@ -381,23 +380,6 @@ def _complete(described: dict[str, Any]) -> dict[str, Any]:
     if described.get("name") in protocols():
         known = protocol(described["name"], described.get("revision", 1)).to_dict()
     return json.loads(json.dumps(known | described))
-
-
-@contextmanager
-def _locked(output: Path) -> Generator[None]:
-    """Hold the folder, which is made if there is none.
-
-    Raises:
-        ConfigurationError: another evaluation holds it.
-    """
-    with ExitStack() as held:
-        try:
-            held.enter_context(locked(output / ".lock", waiting=False))
-        except BlockingIOError as error:
-            raise ConfigurationError(
-                f"output={output}: another evaluation is writing there. Wait for it."
-            ) from error
-        yield
 
 
 def video_name(result: EpisodeResult) -> str:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from focusvla.config import EvaluationConfig, ExperimentConfig
 from focusvla.errors import ConfigurationError
@@ -19,6 +20,8 @@ class Row:
     """Of `focusvla train`, without output and seed."""
     experiment: ExperimentConfig
     """What they make, before it is fitted to the data."""
+    data: Mapping[str, Any]
+    """What they say of the data, without where these are cached."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +87,7 @@ class Study:
 
     def _training(self, row: Row, seed: int, runs: Path) -> Training:
         seeded = replace(row.experiment, training=replace(row.experiment.training, seed=seed))
-        digest = _digest(seeded, _data_of(row.arguments))
+        digest = _digest(seeded, row.data)
         folder = runs / f"{row.arguments[0]}-seed-{seed}-{digest}"
         played = hashlib.sha256(repr(asdict(self.evaluation)).encode()).hexdigest()[:8]
         return Training(row=row, seed=seed, folder=folder, results=folder / f"results-{played}")
@@ -93,31 +96,11 @@ class Study:
 def repeated(rows: Sequence[Row]) -> dict[str, str]:
     """Rows that are another one by another name, and which."""
     first: dict[str, str] = {}
-    named = [
-        (row.name, first.setdefault(_digest(row.experiment, _data_of(row.arguments)), row.name))
-        for row in rows
-    ]
+    named = [(row.name, first.setdefault(_digest(row.experiment, row.data), row.name)) for row in rows]
     return {name: f"the same experiment as {other!r}" for name, other in named if other != name}
 
 
-def _data_of(arguments: Sequence[str]) -> list[str]:
-    """The values of flags about data, which make another training of the same experiment."""
-    found, is_told = [], False
-    for each in arguments:
-        if each.startswith("--"):
-            is_told = each.split("=")[0] in (
-                "--data",
-                "--data-weights",
-                "--data-statistics",
-                "--data-cameras",
-                "--spec",
-            )
-        if is_told:
-            found.append(each)
-    return found
-
-
-def _digest(experiment: ExperimentConfig, data: Sequence[str]) -> str:
+def _digest(experiment: ExperimentConfig, data: Mapping[str, Any]) -> str:
     """Of what the weights depend on."""
     described = {part: value for part, value in asdict(experiment).items() if part != "execution"}
-    return hashlib.sha256(json.dumps([described, list(data)]).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps([described, data]).encode()).hexdigest()[:8]

@@ -13,7 +13,7 @@ from focusvla.storage import complete_lines
 from focusvla.studies.plan import Study, Training
 from focusvla.studies.runners import LocalRunner, Runner
 
-SHARE_OF_TRAINING = 0.5
+_SHARE_OF_TRAINING = 0.5
 """Of a training's and its evaluation's time together, for the time left while neither was timed."""
 _SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -147,7 +147,7 @@ def _share_done(training: Training, expected_episodes: int) -> float:
     steps = training.row.experiment.training.steps
     played = len(results_of(training)) / expected_episodes
     learned = 1.0 if played else _last_step(training.folder / "metrics.jsonl") / steps
-    return SHARE_OF_TRAINING * min(learned, 1.0) + (1 - SHARE_OF_TRAINING) * played
+    return _SHARE_OF_TRAINING * min(learned, 1.0) + (1 - _SHARE_OF_TRAINING) * played
 
 
 def _last_step(metrics: Path) -> int:
