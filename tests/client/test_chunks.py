@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from focusvla_client.chunks import ChunkPlayer, EnsemblingPlayer, OpenLoopPlayer, OverlappedPlayer
+from focusvla_client.chunks import (
+    BlendedPlayer,
+    ChunkPlayer,
+    EnsemblingPlayer,
+    OpenLoopPlayer,
+    OverlappedPlayer,
+)
 
 
 def play(
@@ -64,6 +70,68 @@ def test_overlapped_goes_on_with_the_old_chunk_while_it_has_actions_when_the_new
 def test_overlapped_has_no_action_while_every_chunk_comes_too_late():
     _, actions = play(OverlappedPlayer(1), latencies=[3], num_steps=20, length=3)
     assert actions == [None] * 20
+
+
+def test_blended_goes_over_to_a_new_chunk_step_by_step():
+    asked, actions = play(BlendedPlayer(3, 2), latencies=[2], num_steps=9, length=8)
+    assert asked == [0, 3, 6]
+    assert actions[:2] == [None, None]
+    np.testing.assert_allclose(
+        np.array(actions[2:])[:, 0], [0, 0, 0, 1 / 3, 2 / 3, 1, 4 / 3]
+    )  # the number of the chunk that has its say
+
+
+def test_blending_ends_where_the_old_chunk_does():
+    _, actions = play(BlendedPlayer(3, 10), latencies=[0, 0], num_steps=6, length=4)
+    assert [chunk for chunk, _ in actions] == [0, 0, 0, 0.5, 1, 1]
+
+
+def test_a_chunk_that_is_blended_in_is_itself_blended_out():
+    _, actions = play(BlendedPlayer(1, 3), latencies=[0], num_steps=3, length=9)
+    # At step 2 chunk 2 has a quarter, and three quarters are what chunk 1 was blended to: half of it.
+    assert [chunk for chunk, _ in actions] == [0, 0.25, 0.25 * 2 + 0.75 * 0.5]
+
+
+@pytest.mark.parametrize("player", [BlendedPlayer(2, 2, [1]), EnsemblingPlayer(0.1, 2, [1])])
+def test_places_that_are_never_averaged_are_the_newest_chunks(player: ChunkPlayer):
+    for step in (0, 2):
+        player.add(np.full((6, 2), step, np.float32), step)
+        for each in (step, step + 1):
+            action = player.action(each)
+    assert action is not None
+    assert 0 < action[0] < 2
+    assert action[1] == 2
+
+
+@settings(deadline=None)
+@given(
+    num_steps=st.integers(1, 5),
+    latencies=st.lists(st.integers(0, 6), min_size=1, max_size=6),
+    length=st.integers(1, 8),
+)
+def test_blending_in_no_steps_is_overlapped_playing(num_steps: int, latencies: list[int], length: int):
+    plain = play(OverlappedPlayer(num_steps), latencies, 20, length)
+    assert play(BlendedPlayer(num_steps, 0), latencies, 20, length) == plain
+
+
+@settings(deadline=None)
+@given(
+    num_steps=st.integers(1, 5),
+    blend_steps=st.integers(0, 6),
+    latencies=st.lists(st.integers(0, 6), min_size=1, max_size=6),
+    length=st.integers(1, 8),
+)
+def test_blended_has_an_action_where_overlapped_has_one_and_for_the_same_step(
+    num_steps: int, blend_steps: int, latencies: list[int], length: int
+):
+    asked, plain = play(OverlappedPlayer(num_steps), latencies, 20, length)
+    found, blended = play(BlendedPlayer(num_steps, blend_steps), latencies, 20, length)
+    assert found == asked
+    for step, (there, here) in enumerate(zip(plain, blended, strict=True)):
+        assert (there is None) == (here is None)
+        if there is not None and here is not None:
+            assert here[1] == pytest.approx(step) or there[1] != step
+            assert 0 <= here[0] <= there[0]
 
 
 def test_ensembling_weighs_the_oldest_prediction_most():

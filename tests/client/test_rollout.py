@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from focusvla_client import Observation, Observer, rollout
+from focusvla_client import Camera, Observation, Observer, OpenLoopPlayer, OverlappedPlayer, Spec, rollout
+from focusvla_client.spec import ACTION_END_EFFECTOR_DELTA, ACTION_JOINT_POSITION
+
+
+def spec_of(action_space: str) -> Spec:
+    return Spec(
+        (Camera("wrist", 1, 1),), "upright", ("x",), ("x", "gripper"), action_space, "none", "absolute", 10.0
+    )
 
 
 @dataclass
@@ -16,6 +23,7 @@ class CountingEnvironment:
     """Succeeds while the number of applied actions is in `succeeds_at`, and notes every call."""
 
     succeeds_at: tuple[int, ...] = ()
+    spec: Any = None
     calls: list[str] = field(default_factory=list)
     steps: int = 0
 
@@ -109,3 +117,45 @@ def test_an_action_that_breaks_the_environment_reaches_the_caller():
 
     with pytest.raises(RuntimeError, match="motor"):
         play(Broken(), CountingPolicy())
+
+
+def applied(player, latency_steps, max_steps=9, action_space=ACTION_JOINT_POSITION):
+    environment = CountingEnvironment()
+    environment.spec = spec_of(action_space)
+    result = play(
+        environment,
+        CountingPolicy(),
+        max_steps=max_steps,
+        actions_per_inference=None,
+        player=player,
+        latency_steps=latency_steps,
+    )
+    actions = [float(call.removeprefix("apply ")) for call in environment.calls if call.startswith("apply")]
+    return actions, result.inferences
+
+
+def test_the_robot_waits_for_the_first_answer_and_holds_still_for_later_ones():
+    # Asked at 0, 2 and 6, each answered 2 steps later but the first: a target that stands is held.
+    assert applied(OpenLoopPlayer(2), 2) == ([0, 1, 1, 1, 2, 3, 3, 3, 6], 3)
+
+
+def test_an_overlapped_answer_goes_on_from_the_step_it_comes_at():
+    assert applied(OverlappedPlayer(2), 1) == ([0, 1, 2, 3, 4, 5, 6, 7, 8], 5)
+
+
+@pytest.mark.parametrize(
+    ("action_space", "held"), [(ACTION_JOINT_POSITION, [5, 1]), (ACTION_END_EFFECTOR_DELTA, [0, 1])]
+)
+def test_holding_repeats_a_target_and_moves_no_further_and_leaves_grippers(action_space, held):
+    assert spec_of(action_space).holding(np.array([5, 1], np.float32)).tolist() == held
+
+
+def test_nobody_guesses_how_to_hold_still():
+    with pytest.raises(ValueError, match="action_space='torque'"):
+        spec_of("torque").holding(np.zeros(2, np.float32))
+
+
+@pytest.mark.parametrize("options", [{"actions_per_inference": None}, {"player": OpenLoopPlayer(1)}])
+def test_either_a_number_of_actions_or_a_player_says_how_chunks_are_played(options):
+    with pytest.raises(ValueError, match="either that or a player"):
+        play(CountingEnvironment(), CountingPolicy(), **options)

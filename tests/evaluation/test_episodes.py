@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from focusvla.config import ChunkConfig
 from focusvla.evaluation.episodes import (
     EpisodePlayer,
     PlannedEpisode,
@@ -153,3 +154,25 @@ def test_a_policy_for_another_control_rate_is_refused(player):
     slow = dataclasses.replace(TRAITS, spec=dataclasses.replace(TRAITS.spec, control_rate_hz=20.0))
     with pytest.raises(SpecMismatchError, match=r"control_rate_hz: 20\.0 against 50\.0"):
         player.begin(dataclasses.replace(SETTING, traits=slow), PlannedEpisode("aloha", 0, 0))
+
+
+def test_late_answers_are_played_late_and_what_was_asked_when_is_kept(player):
+    """At 50 Hz 30 ms are begun two steps: of the second answer the first two actions come too late."""
+    chunks = ChunkConfig(player="overlapped", latency_ms=30)
+    setting = dataclasses.replace(SETTING, actions_per_inference=4, chunks=chunks)
+    request = player.begin(setting, PlannedEpisode("aloha", 0, 3))
+    assert isinstance(request, Question)
+    still = np.tile(request.observation.state, (8, 1)).astype(np.float32)
+    given = [still + 0.01 * number for number in range(3)]
+    for chunk in given:
+        request = player.proceed(chunk)
+        assert isinstance(request, Question)
+    ended = player.proceed(np.zeros((0, 14), np.float32))
+    assert isinstance(ended, PlayedEpisode)
+    expected = np.concatenate([given[0][:6], given[1][:4], given[2][:2]])
+    np.testing.assert_array_equal(ended.trajectory["actions"], expected)
+    assert ended.trajectory["asked"].tolist() == [0, 4, 8]
+    assert ended.result.chunks == "overlapped, 30 ms late"
+    assert ended.result.mean_jerk is not None
+    recalled = player.recall(setting, PlannedEpisode("aloha", 0, 3), ended.trajectory)
+    np.testing.assert_array_equal(recalled["state"], ended.trajectory["states"][[0, 4, 8]])

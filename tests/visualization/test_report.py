@@ -128,11 +128,8 @@ def test_the_episodes_are_inside_the_page_failures_first(save_page):
     episodes = page.json()
     assert [(episode["trial"], episode["success"]) for episode in episodes] == [(9, False), (0, True)]
     assert base64.b64decode(episodes[0]["video"])[4:8] == b"ftyp"
-    assert (episodes[0]["stepsPerFrame"], episodes[0]["stepsPerInference"], episodes[0]["steps"]) == (
-        4,
-        8,
-        40,
-    )
+    assert (episodes[0]["stepsPerFrame"], episodes[0]["steps"]) == (4, 40)
+    assert episodes[0]["asked"] == [0, 8, 16, 24, 32]
     assert [curve["name"] for curve in episodes[0]["actions"]][-1] == "gripper"
     assert episodes[0]["actions"][0]["values"] == list(range(40))
     assert episodes[0]["states"][0]["values"][-1] == 4.0

@@ -100,7 +100,7 @@ def run_evaluation(
     expert = expert_rates(rules)
     table = Table(
         *("suite", "task", "instruction", "success (Wilson 95 %)", *(["expert"] if expert else [])),
-        title=f"{', '.join(config.suites)}, {rules}",
+        title=", ".join(filter(None, [*config.suites, rules, str(config.chunks)])),
     )
     instructions = {(result.suite, result.task): result.instruction for result in clean}
     for (suite, task), rate in success_rate_by_task(clean).items():

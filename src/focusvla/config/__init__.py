@@ -1,6 +1,7 @@
 """Every configuration value and nothing else. Imports no torch, so that `focusvla --help` answers at once."""
 
 from focusvla.config.checks import config_from_dict
+from focusvla.config.chunks import ChunkConfig
 from focusvla.config.inference import AS_TRAINED, InferenceConfig
 from focusvla.config.model import (
     AS_SHOWN,
@@ -42,6 +43,7 @@ __all__ = [
     "VGGT_1B",
     "AdapterConfig",
     "Augmentation",
+    "ChunkConfig",
     "CorrectionConfig",
     "DemonstrationConfig",
     "EvaluationConfig",

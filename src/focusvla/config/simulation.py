@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from focusvla.config.checks import require as _require
+from focusvla.config.chunks import OPEN_LOOP, ChunkConfig
 from focusvla.config.inference import AS_TRAINED, InferenceConfig
 from focusvla.config.model import AS_STORED, GivenPictures
 
@@ -144,6 +145,8 @@ class EvaluationConfig:
     pictures in place of its own, or what one of its streams adds."""
     actions_per_inference: int = 0
     """Actions of each chunk that are carried out before the policy is asked again; 0 means the protocol's number."""
+    chunks: ChunkConfig = OPEN_LOOP
+    """How the chunks are played, and how late they come."""
     shard: int = 0
     """Which part of the episodes to play, from 0 on; `focusvla merge` puts the parts together."""
     num_shards: int = 1

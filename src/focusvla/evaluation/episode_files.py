@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from focusvla.errors import DataError
 from focusvla.evaluation.episodes import PlannedEpisode
 from focusvla.evaluation.results import EpisodeResult, read_results
+from focusvla.simulation.trajectory import asked_steps
 
 Kept = Literal["trajectories", "observations"]
 """The folders of an evaluation that hold a file per episode."""
@@ -61,6 +62,23 @@ def read_observations(path: Path, cameras: Sequence[str]) -> tuple[dict[str, np.
             f"{path}: expected as many images as states, at least one, got {counts} and {len(states)}. Remove it."
         )
     return images, states
+
+
+def asked_in(results: Path, result: EpisodeResult, inferences: int) -> list[int]:
+    """Actions before each of the first `inferences` questions of an episode that the folder `results` tells of.
+
+    Raises:
+        DataError: its trajectory is damaged, or tells of fewer questions.
+    """
+    path = episode_file(results, "trajectories", PlannedEpisode.of(result))
+    asked = asked_steps(read_trajectory(path), result.actions_per_inference) if path.is_file() else []
+    if not asked:  # of an earlier version
+        return [number * result.actions_per_inference for number in range(inferences)]
+    if len(asked) < inferences:
+        raise DataError(
+            f"{path}: expected {inferences} questions, got {len(asked)}. Remove it and evaluate again."
+        )
+    return asked[:inferences]
 
 
 def read_trajectory(path: Path) -> dict[str, np.ndarray]:

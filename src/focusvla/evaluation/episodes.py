@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from focusvla.config.chunks import OPEN_LOOP, ChunkConfig
 from focusvla.data.video import encode_video
 from focusvla.errors import RenderingError
 from focusvla.evaluation.disturbances import Disturbed
 from focusvla.evaluation.identity import PolicyIdentity
+from focusvla.evaluation.motion import latency_steps, make_player, mean_jerk
 from focusvla.evaluation.presentation import environment_of, shows_as_drawn
 from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND, EpisodeResult
 from focusvla.evaluation.watched import KeptPictures, Pictures, Stopwatch, Watched
 from focusvla.simulation.environment import only_environment, suite_tasks
-from focusvla.simulation.trajectory import TrajectoryRecorder
+from focusvla.simulation.trajectory import TrajectoryRecorder, asked_steps
 from focusvla.suites import Protocol
 from focusvla.versions import versions
 from focusvla_client import Camera, Observation, Rollout, Spec, episode
@@ -83,6 +85,7 @@ class Setting:
     protocol: Protocol
     actions_per_inference: int
     traits: PolicyTraits
+    chunks: ChunkConfig = OPEN_LOOP
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ class PlayedEpisode:
     result: EpisodeResult
     trajectory: dict[str, np.ndarray]
     """`snapshots` (steps + 1, joints) and `states` (steps + 1, state) before each action and at the end, `actions`
-    (steps, action) float32; empty if it broke before the first action."""
+    (steps, action) float32, `asked` (inferences,) int64 the actions before each question; empty if it broke before the
+    first action."""
 
 
 class _Blinded:
@@ -183,7 +187,8 @@ class EpisodePlayer:
             traits.cameras,
             self._start,
             max_steps=rules.max_steps_of(planned.suite),
-            actions_per_inference=setting.actions_per_inference,
+            player=make_player(setting.chunks, setting.actions_per_inference, traits.spec),
+            latency_steps=latency_steps(setting.chunks, traits.spec.control_rate_hz),
             observers=[self._recorder],
         )
         return self._continue(None)
@@ -211,7 +216,7 @@ class EpisodePlayer:
         if self._planned.condition == LANGUAGE_BLIND:
             observation = dataclasses.replace(observation, instruction=self._another_instruction())
         self._asked = time.perf_counter()
-        return Question(self._planned, self._recorder.num_inferences, observation)
+        return Question(self._planned, len(self._recorder.asked), observation)
 
     def _another_instruction(self) -> str:
         """That of the next task of the suite which has other words; the last task's next is the first."""
@@ -231,7 +236,7 @@ class EpisodePlayer:
             seed=self._start.seed,
             success=played is not None and played.success,
             steps=played.steps if played else len(recorder.snapshots),
-            inferences=played.inferences if played else recorder.num_inferences,
+            inferences=played.inferences if played else len(recorder.asked),
             seconds=round(time.monotonic() - self._began, 3),
             protocol=setting.protocol.name,
             protocol_revision=setting.protocol.revision,
@@ -242,6 +247,8 @@ class EpisodePlayer:
             disturbance=disturbed.kind if disturbed else "",
             disturbed_at=disturbed.step if disturbed else None,
             closings_after=disturbed.closings if disturbed else None,
+            chunks=str(setting.chunks),
+            mean_jerk=mean_jerk(np.stack(recorder.states), setting.traits.spec) if played else None,
             seconds_by_activity={name: round(value, 3) for name, value in self._stopwatch.seconds.items()},
         )
         if not planned.condition and not error:
@@ -255,11 +262,11 @@ class EpisodePlayer:
         camera it looks through, and `state` (inferences, state)."""
         rules, cameras = setting.protocol, setting.traits.cameras
         environment = environment_of(rules, planned.suite, planned.task, setting.traits.spec)
-        asked = range(0, len(trajectory["actions"]), setting.actions_per_inference)
+        asked = asked_steps(trajectory, setting.actions_per_inference)
         draw = _Redrawing(environment, rules.start(planned.suite, planned.trial), trajectory["snapshots"])
         shown = self._kept.shown((planned.suite, planned.task), planned.trial, asked, draw)
         images = {f"image.{c}": np.stack([frame[c] for frame in shown]) for c in cameras}
-        return images | {"state": trajectory["states"][asked.start : asked.stop : asked.step]}
+        return images | {"state": trajectory["states"][asked]}
 
     def draw_video(
         self,

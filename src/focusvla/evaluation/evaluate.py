@@ -183,9 +183,10 @@ class _Record:
             protocol_revision=rules.revision,
             policy=traits.identity,
             actions_per_inference=steps,
+            chunks=str(config.chunks),
             parts=source.parts,
         )
-        replace_json(output / "protocol.json", described | shared_out)
+        replace_json(output / "protocol.json", described | shared_out | {"chunks": asdict(config.chunks)})
         self._finished = {PlannedEpisode.of(result): result for result in self._file.results}
         self._num_finished = len(self.results)
         if repaired := self._file.num_repaired_bytes:
@@ -273,7 +274,7 @@ class _Record:
         """With what the policy is called in the episode's suite."""
         identity = identity_in_suite(self._traits.identity, self._parts, planned.suite)
         traits = replace(self._traits, identity=identity)
-        return Setting(self._rules, self._actions_per_inference, traits)
+        return Setting(self._rules, self._actions_per_inference, traits, self._config.chunks)
 
     def _play_job(self, planned: PlannedEpisode) -> Job:
         return Job(
@@ -341,6 +342,7 @@ class _Record:
             protocol_revision=self._rules.revision,
             policy=setting.traits.identity,
             actions_per_inference=setting.actions_per_inference,
+            chunks=str(setting.chunks),
             error=reason,
             versions=versions(),
         )

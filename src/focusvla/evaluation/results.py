@@ -37,6 +37,8 @@ _ADDED: Mapping[str, Any] = {
     "disturbance": "",
     "disturbed_at": None,
     "closings_after": None,
+    "chunks": "",
+    "mean_jerk": None,
     "seconds_by_activity": {},
 }
 """Fields that results have not had from their beginning, with what was true of lines without them."""
@@ -75,6 +77,10 @@ class EpisodeResult:
     """Policy steps before that."""
     closings_after: int | None = None
     """How often the policy then closed the gripper anew: 1 where it grasped again once."""
+    chunks: str = ""
+    """How chunks were played and how late they came, as `ChunkConfig` says; empty: open loop, and at once."""
+    mean_jerk: float | None = None
+    """Of the arm, see `focusvla.evaluation.motion`; None where it is not known."""
     seconds_by_activity: dict[str, float] = field(default_factory=dict)
     """What `seconds` went into: building the environment, simulating, drawing, and waiting for the policy's answers."""
 
@@ -206,6 +212,7 @@ class ResultsFile:
         protocol_revision: int,
         policy: PolicyIdentity,
         actions_per_inference: int,
+        chunks: str = "",
         parts: Mapping[str, str] = MappingProxyType({}),
     ):
         """Open or create `path`; a last line cut off by a kill is removed, and `num_repaired_bytes` says so. Broken
@@ -222,6 +229,7 @@ class ResultsFile:
             "protocol": protocol,
             "protocol_revision": protocol_revision,
             "actions_per_inference": actions_per_inference,
+            "chunks": chunks,
         }
         with explained_storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -352,7 +360,7 @@ def join_results(parts: Sequence[Sequence[EpisodeResult]]) -> list[EpisodeResult
 def _identity(result: EpisodeResult) -> tuple[Any, ...]:
     return (
         *(result.suite, result.condition, result.task, result.trial, result.seed),
-        *(result.protocol, result.protocol_revision, result.actions_per_inference),
+        *(result.protocol, result.protocol_revision, result.actions_per_inference, result.chunks),
     )
 
 

@@ -76,11 +76,11 @@ def require_one_protocol(results: Labeled) -> str:
     """The protocol that all results share.
 
     Raises:
-        ConfigurationError: there are none, or they were made under several protocols or open-loop lengths; both are
+        ConfigurationError: there are none, or they were made under several protocols or ways of playing chunks; both are
             named.
     """
     found = {
-        (_protocol_name(result), result.actions_per_inference): name
+        (_protocol_name(result), result.actions_per_inference, result.chunks): name
         for name, episodes in results.items()
         for result in episodes
     }
@@ -88,8 +88,8 @@ def require_one_protocol(results: Labeled) -> str:
         raise ConfigurationError("results: expected at least one episode, got none. Run `focusvla evaluate`.")
     if len(found) > 1:
         listed = ", ".join(
-            f"{name} with {protocol}, {steps} actions an inference"
-            for (protocol, steps), name in found.items()
+            f"{name} with {protocol}, {', '.join([f'{steps} actions an inference', *filter(None, [chunks])])}"
+            for (protocol, steps, chunks), name in found.items()
         )
         raise ConfigurationError(
             f"results: expected one protocol in a table, got {listed}. Make a table of each."

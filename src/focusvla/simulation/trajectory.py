@@ -1,5 +1,6 @@
 """What is noted of a simulated episode while it is played; pictures are drawn later, from its snapshots."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ class TrajectoryRecorder(Observer):
         """(state,) each, beside the snapshots."""
         self.actions: list[np.ndarray] = []
         """(action,) each, as they were chosen."""
-        self.num_inferences = 0
+        self.asked: list[int] = []
+        """Actions before each question that was answered."""
 
     def on_inference(self, observation: Any, chunk: np.ndarray) -> None:
-        self.num_inferences += 1
+        self.asked.append(len(self.actions))
 
     def on_action(self, environment: Any, action: np.ndarray) -> None:
         self._note_state()
@@ -36,11 +38,22 @@ class TrajectoryRecorder(Observer):
         self.states.append(self._environment.observe(()).state)
 
     def trajectory(self) -> dict[str, np.ndarray]:
-        """`snapshots`, `states` and `actions` float32, stacked; empty before the first action."""
+        """`snapshots`, `states` and `actions` float32, stacked, and `asked` int64; empty before the first action."""
         if not self.actions:
             return {}
         return {
             "snapshots": np.stack(self.snapshots),
             "states": np.stack(self.states),
             "actions": np.stack(self.actions).astype(np.float32),
+            "asked": np.array(self.asked, np.int64),
         }
+
+
+def asked_steps(trajectory: Mapping[str, np.ndarray], actions_per_inference: int) -> list[int]:
+    """Actions before each question of a trajectory; of one that an earlier version wrote, which asked after each
+    `actions_per_inference`."""
+    if "asked" in trajectory:
+        return trajectory["asked"].tolist()
+    if "actions" not in trajectory:  # of a still earlier one
+        return []
+    return [*range(0, len(trajectory["actions"]), actions_per_inference)]

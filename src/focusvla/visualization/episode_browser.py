@@ -69,7 +69,7 @@ def _to_json(record: EpisodeRecord) -> dict[str, Any]:
         "steps": result.steps,
         "controlRate": spec.control_rate_hz,
         "stepsPerFrame": steps_per_frame(spec.control_rate_hz),
-        "stepsPerInference": result.actions_per_inference,
+        "asked": [*record.asked],
         "cameras": [camera.name for camera in spec.cameras],
         "video": _base64(read_video(drawn.video)),
         "actions": _curves(spec.action, record.actions),

@@ -10,7 +10,12 @@ from jaxtyping import Float32
 
 from focusvla.checkpoint import open_checkpoint
 from focusvla.errors import CheckpointError, ConfigurationError
-from focusvla.evaluation.episode_files import episode_file, read_observations, read_trajectory
+from focusvla.evaluation.episode_files import (
+    asked_in,
+    episode_file,
+    read_observations,
+    read_trajectory,
+)
 from focusvla.evaluation.episodes import PlannedEpisode
 from focusvla.evaluation.evaluate import video_name
 from focusvla.evaluation.identity import PolicyIdentity
@@ -59,6 +64,8 @@ class EpisodeRecord:
     """None if the evaluation did not keep them."""
     states: Float32[np.ndarray, "moments state"] | None
     """Proprioception before each action, and at the end; None if the evaluation did not keep it."""
+    asked: Sequence[int]
+    """Actions before each question to the policy."""
     grids: FocusGrids | None
     no_grids_because: str
     """A sentence if there are none; otherwise empty."""
@@ -119,7 +126,8 @@ def read_records(
                 grids, reason = _capture(policies[called], episode, on_inference)
             trajectory = _read_trajectory(episode)
             actions, states = trajectory.get("actions"), trajectory.get("states")
-            records[index] = EpisodeRecord(episode, actions, states, grids, reason)
+            asked = asked_in(contents.evaluation.results, episode.result, episode.result.inferences)
+            records[index] = EpisodeRecord(episode, actions, states, asked, grids, reason)
     return [records[index] for index in range(len(chosen))]
 
 

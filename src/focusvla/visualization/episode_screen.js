@@ -125,7 +125,7 @@ class Screen {
     const { canvas, episode, focus, look, video } = this;
     const frame = Math.min(Math.floor(video.currentTime * this.framesPerSecond), this.lastFrame);
     const step = Math.min(frame * episode.stepsPerFrame, episode.steps);
-    const inference = Math.floor(step / episode.stepsPerInference);
+    const inference = episode.asked.findLastIndex((asked) => asked <= step);
     canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
     const absence = focus ? focus.absence(look.layer, look.head) : episode.noFocusBecause;
     const attention = absence || `Attention: ${this.drawFocus(inference).join(", ")}.`;

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from focusvla.data.episodes import EpisodeSource, require_known_episode
 from focusvla.errors import ConfigurationError, DataError, require_known
 from focusvla.evaluation.episode_files import (
+    asked_in,
     episode_file,
     observed_episodes,
     read_observations,
@@ -85,7 +86,7 @@ def frames_of_results(results: Path, with_regions: bool) -> Iterator[Frame]:
         cameras = [camera.name for camera in suite_of(result.suite).spec(1).cameras]
         images, states = read_observations(episode_file(results, "observations", planned), cameras)
         size = len(images[cameras[0]][0])
-        steps = range(0, len(states) * result.actions_per_inference, result.actions_per_inference)
+        steps = asked_in(results, result, len(states))
         spec = suite_of(result.suite).spec(size)
         regions = _recorded_regions(results, result, size, steps) if with_regions else None
         for index, step in enumerate(steps):

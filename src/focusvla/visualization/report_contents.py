@@ -128,6 +128,9 @@ class EvaluationContents:
             trials,
         ]
         values += ["--actions-per-inference", first.actions_per_inference]
+        if first.chunks:
+            for name, value in self.protocol["chunks"].items():
+                values += [f"--chunks.{name.replace('_', '-')}", value]
         parts = {clean_suite(each.suite): each.policy.part for each in self.episodes}
         named = [f"{suite}={part}" for suite, part in parts.items() if part]
         values += ["--statistics", *named] if named else []
@@ -364,7 +367,7 @@ def _command(name: str, words: Sequence[object]) -> str:
 
 def _conditions(contents: EvaluationContents) -> set[tuple[Any, ...]]:
     return {
-        (e.suite, e.task, e.trial, e.seed, e.actions_per_inference, e.protocol, e.protocol_revision)
+        (e.suite, e.task, e.trial, e.seed, e.actions_per_inference, e.chunks, e.protocol, e.protocol_revision)
         for e in contents.episodes
         if not e.error
     }

@@ -100,7 +100,7 @@ def _log_episode(rerun: Any, recording: Any, record: EpisodeRecord) -> None:
             size = picture.shape[:2]
     if grids := record.grids:
         for index in range(len(grids.attention)):
-            at(index * result.actions_per_inference)
+            at(record.asked[index])
             for camera in grids.cameras:
                 for name, picture in _overlays(grids, index, camera).items():
                     recording.log([*root, camera, name], _png(rerun, picture, size, grids.seen_side))

@@ -3,7 +3,13 @@
 `WebsocketPolicy` is in `focusvla_client.websocket`, the one module that imports a network library.
 """
 
-from focusvla_client.chunks import ChunkPlayer, EnsemblingPlayer, OpenLoopPlayer, OverlappedPlayer
+from focusvla_client.chunks import (
+    BlendedPlayer,
+    ChunkPlayer,
+    EnsemblingPlayer,
+    OpenLoopPlayer,
+    OverlappedPlayer,
+)
 from focusvla_client.errors import PolicyServerError
 from focusvla_client.policy import Environment, Observation, Policy
 from focusvla_client.realtime import ControlStep, RealtimeObserver, RealtimeRollout, realtime_rollout
@@ -13,6 +19,7 @@ from focusvla_client.rollout_log import ReplayPolicy, RolloutLog
 from focusvla_client.spec import Camera, Spec, SpecMismatchError
 
 __all__ = [
+    "BlendedPlayer",
     "Camera",
     "ChunkPlayer",
     "ControlStep",

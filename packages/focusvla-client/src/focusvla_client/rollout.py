@@ -8,10 +8,11 @@ turned inside out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generator, Sequence
+from typing import Any, Generator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from focusvla_client.chunks import ChunkPlayer, OpenLoopPlayer
 from focusvla_client.policy import Environment, Observation, Policy
 
 
@@ -45,7 +46,9 @@ def rollout(
     start: Any,
     *,
     max_steps: int,
-    actions_per_inference: int,
+    actions_per_inference: Optional[int] = None,
+    player: Optional[ChunkPlayer] = None,
+    latency_steps: int = 0,
     stop_on_success: bool = True,
     observers: Sequence[Observer] = (),
 ) -> Rollout:
@@ -57,6 +60,8 @@ def rollout(
         start,
         max_steps=max_steps,
         actions_per_inference=actions_per_inference,
+        player=player,
+        latency_steps=latency_steps,
         stop_on_success=stop_on_success,
         observers=observers,
     )
@@ -74,37 +79,60 @@ def episode(
     start: Any,
     *,
     max_steps: int,
-    actions_per_inference: int,
+    actions_per_inference: Optional[int] = None,
+    player: Optional[ChunkPlayer] = None,
+    latency_steps: int = 0,
     stop_on_success: bool = True,
     observers: Sequence[Observer] = (),
 ) -> Generator[Observation, np.ndarray, Rollout]:
     """One episode from `start` that yields each observation, with images of `cameras`, and is sent a chunk of
     actions for it.
 
-    The first `actions_per_inference` actions of each chunk are applied before the next observation. The
-    episode ends at success (unless `stop_on_success` is false), after `max_steps` actions, or when it is sent
-    an empty chunk; success is what the environment says at that moment.
+    The first `actions_per_inference` actions of each chunk are applied before the next observation; or else `player`
+    chooses each step's action. What is sent is played `latency_steps` control steps later, but for the first answer, for
+    which the robot waits; meanwhile it does what is left of earlier answers or, where nothing is, holds still. The
+    episode ends at success (unless `stop_on_success` is false), after `max_steps` actions, holding included, or when it
+    is sent an empty chunk; success is what the environment says at that moment.
+
+    Raises:
+        ValueError: both `actions_per_inference` and a player are given, or neither.
     """
+    if (actions_per_inference is None) == (player is None):
+        raise ValueError(f"actions_per_inference={actions_per_inference}: expected either that or a player.")
+    if player is None:
+        player = OpenLoopPlayer(actions_per_inference or 0)
     environment.reset(start)
+    player.reset()
     steps = inferences = 0
     success = False
+    answers: List[
+        Tuple[int, int, np.ndarray]
+    ] = []  # at most one: when it is there, when it was asked for, and itself
+    last: Optional[np.ndarray] = None
     while steps < max_steps:
-        observation = environment.observe(cameras)
-        chunk = yield observation
-        if len(chunk) == 0:
-            success = environment.success()
-            break
-        inferences += 1
-        for observer in observers:
-            observer.on_inference(observation, chunk)
-        for action in chunk[: min(actions_per_inference, max_steps - steps)]:
-            for observer in observers:
-                observer.on_action(environment, action)
-            environment.apply(action)
-            steps += 1
-            success = environment.success()
-            if success and stop_on_success:
+        if not answers and player.wants_chunk(steps):
+            observation = environment.observe(cameras)
+            chunk = yield observation
+            if len(chunk) == 0:
+                success = environment.success()
                 break
+            inferences += 1
+            for observer in observers:
+                observer.on_inference(observation, chunk)
+            answers.append((steps + latency_steps if last is not None else steps, steps, chunk))
+        if answers and answers[0][0] <= steps:
+            _, asked_at, chunk = answers.pop()
+            player.add(chunk, asked_at)
+        action = player.action(steps)
+        if action is None:
+            assert last is not None
+            action = environment.spec.holding(last)
+        for observer in observers:
+            observer.on_action(environment, action)
+        environment.apply(action)
+        last = action
+        steps += 1
+        success = environment.success()
         if success and stop_on_success:
             break
     for observer in observers:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+import numpy as np
+
 ACTION_END_EFFECTOR_DELTA = "end_effector_delta"
 """Scaled displacement of the end effector from where it is now."""
 ACTION_JOINT_POSITION = "joint_position"
@@ -93,6 +95,22 @@ class Spec:
     def finger_places(self) -> Tuple[int, ...]:
         """Which numbers of a state, by their names, say how far a gripper is open."""
         return tuple(place for place, name in enumerate(self.state) if "finger" in name or "gripper" in name)
+
+    def holding(self, last: np.ndarray) -> np.ndarray:
+        """The action, (action,), that keeps a robot where it is after `last`, grippers included.
+
+        Raises:
+            ValueError: nobody knows what that is in `action_space`.
+        """
+        if self.action_space == ACTION_JOINT_POSITION:
+            return last.copy()
+        if self.action_space not in (ACTION_END_EFFECTOR_DELTA, ACTION_POSITION_DELTA):
+            raise ValueError(
+                f"spec.action_space={self.action_space!r}: expected one that tells how to hold still."
+            )
+        held, grippers = np.zeros_like(last), list(self.gripper_places)
+        held[grippers] = last[grippers]
+        return held
 
     def to_dict(self) -> Dict[str, Any]:
         """A JSON-ready dictionary; `from_dict` is its inverse."""
