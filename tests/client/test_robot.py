@@ -48,6 +48,7 @@ def test_a_command_cannot_be_changed_by_the_robot_it_is_sent_to():
 def test_a_robot_that_is_not_driven_by_joint_positions_is_refused():
     spec = dataclasses.replace(SPEC, action_space=ACTION_END_EFFECTOR_DELTA)
     with pytest.raises(
-        ValueError, match=r"spec\.action_space='end_effector_delta': expected 'joint_position'"
+        ValueError,
+        match=r"spec\.action_space='end_effector_delta': expected 'joint_position' or 'joint_position_degrees'",
     ):
         JointLimits(spec, {})

@@ -36,7 +36,8 @@ def latency_steps(chunks: ChunkConfig, control_rate_hz: float) -> int:
 
 def mean_jerk(states: Float[np.ndarray, "moments state"], spec: Spec) -> float | None:
     """Mean length of the third derivative of what moved, by differences of neighboring control steps: the hand's place in
-    m/s^3 where the state tells x and y, otherwise all joints in rad/s^3. None for less than four moments."""
+    m/s^3 where the state tells x and y, otherwise all joints, in radians where the spec says so. None for less than four
+    moments."""
     places = [place for place, name in enumerate(spec.state) if name in _AXES]
     if not places:
         places = [place for place in range(len(spec.state)) if place not in spec.finger_places]

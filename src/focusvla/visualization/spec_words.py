@@ -3,6 +3,7 @@
 from focusvla_client import Spec
 from focusvla_client.spec import (
     ACTION_END_EFFECTOR_DELTA,
+    ACTION_JOINT_DEGREES,
     ACTION_JOINT_POSITION,
     ACTION_POSITION_DELTA,
     GRIPPER_ABSOLUTE,
@@ -18,6 +19,7 @@ _WORDS = {
     IMAGE_UPRIGHT: "upright: the first row is the top of the scene",
     IMAGE_BOTTOM_UP_ROTATED_180: "the bottom-up picture of OpenGL turned by 180 degrees: upright, mirrored left to right",
     ACTION_END_EFFECTOR_DELTA: "scaled displacements of the end effector, -1 to +1",
+    ACTION_JOINT_DEGREES: "absolute joint angles in degrees",
     ACTION_JOINT_POSITION: "absolute joint angles in radians",
     ACTION_POSITION_DELTA: "scaled displacements of a position, -1 to +1",
     ROTATION_AXIS_ANGLE: "axis times angle, in radians",

@@ -9,7 +9,7 @@ from typing import Any, Mapping, Protocol, Sequence, Tuple, runtime_checkable
 import numpy as np
 
 from focusvla_client.policy import Environment, Observation
-from focusvla_client.spec import ACTION_JOINT_POSITION, Spec
+from focusvla_client.spec import ACTION_JOINT_DEGREES, ACTION_JOINT_POSITION, Spec
 
 
 @runtime_checkable
@@ -74,7 +74,7 @@ class JointLimit:
     """How far and how fast a joint may go."""
 
     lower: float
-    """Radians, or the unit in which a gripper is commanded."""
+    """In the unit of the joint's actions: radians, unless the spec says degrees; or that of a gripper's."""
     upper: float
     """In the unit of `lower`."""
     max_speed: float
@@ -97,10 +97,11 @@ class JointLimits:
     """
 
     def __init__(self, spec: Spec, limits: Mapping[str, JointLimit]):
-        if spec.action_space != ACTION_JOINT_POSITION:
+        if not spec.commands_joints:
             raise ValueError(
-                f"spec.action_space={spec.action_space!r}: expected {ACTION_JOINT_POSITION!r}; limits of other actions "
-                "are not known here. Convert actions to joint positions on the robot's side."
+                f"spec.action_space={spec.action_space!r}: expected {ACTION_JOINT_POSITION!r} or "
+                f"{ACTION_JOINT_DEGREES!r}; limits of other actions are not known here. Convert actions to joint "
+                "positions on the robot's side."
             )
         if set(limits) != set(spec.action):
             raise ValueError(

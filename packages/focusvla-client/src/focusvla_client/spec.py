@@ -16,6 +16,8 @@ ACTION_END_EFFECTOR_DELTA = "end_effector_delta"
 """Scaled displacement of the end effector from where it is now."""
 ACTION_JOINT_POSITION = "joint_position"
 """Absolute joint angles in radians."""
+ACTION_JOINT_DEGREES = "joint_position_degrees"
+"""Absolute joint angles in degrees, as LeRobot's arms have them."""
 ACTION_POSITION_DELTA = "position_delta"
 """Scaled displacement in the plane or in space, without rotation."""
 
@@ -62,7 +64,7 @@ class Spec:
     action: Tuple[str, ...]
     """A name per action dimension."""
     action_space: str
-    """`ACTION_END_EFFECTOR_DELTA`, `ACTION_JOINT_POSITION` or `ACTION_POSITION_DELTA`."""
+    """`ACTION_END_EFFECTOR_DELTA`, `ACTION_JOINT_POSITION`, `ACTION_JOINT_DEGREES` or `ACTION_POSITION_DELTA`."""
     rotation: str
     """`ROTATION_AXIS_ANGLE` or `ROTATION_NONE`."""
     gripper: str
@@ -86,6 +88,11 @@ class Spec:
         object.__setattr__(self, "grippers", None if in_order == _called_gripper(self.action) else in_order)
 
     @property
+    def commands_joints(self) -> bool:
+        """Whether an action says where joints shall be, and not how far something is to move."""
+        return self.action_space in (ACTION_JOINT_POSITION, ACTION_JOINT_DEGREES)
+
+    @property
     def gripper_places(self) -> Tuple[int, ...]:
         """Which numbers of an action command a gripper."""
         names = _called_gripper(self.action) if self.grippers is None else self.grippers
@@ -102,7 +109,7 @@ class Spec:
         Raises:
             ValueError: nobody knows what that is in `action_space`.
         """
-        if self.action_space == ACTION_JOINT_POSITION:
+        if self.commands_joints:
             return last.copy()
         if self.action_space not in (ACTION_END_EFFECTOR_DELTA, ACTION_POSITION_DELTA):
             raise ValueError(

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Float64
 
 from focusvla.data.normalization import SMALLEST_RANGE
 from focusvla_client import Spec
-from focusvla_client.spec import ACTION_JOINT_POSITION
+from focusvla_client.spec import ACTION_JOINT_DEGREES
 
 IDLE_MOVEMENT = 1e-4
 """An action whose movement has a smaller norm moves nothing: the filter of the published LIBERO data sets."""
@@ -81,10 +81,12 @@ def idle_steps(action: Float32[np.ndarray, "steps action"], spec: Spec) -> Bool[
     """
     gripper = np.isin(np.arange(len(spec.action)), spec.gripper_places)
     change = np.diff(action, axis=0, prepend=action[:1])
-    movement = change if spec.action_space == ACTION_JOINT_POSITION else action
+    movement = change if spec.commands_joints else action
+    if spec.action_space == ACTION_JOINT_DEGREES:
+        movement = np.radians(movement)
     idle = np.linalg.norm(movement[:, ~gripper], axis=1) < IDLE_MOVEMENT
     idle &= (np.abs(change[:, gripper]) < IDLE_MOVEMENT).all(1)
-    if spec.action_space == ACTION_JOINT_POSITION:
+    if spec.commands_joints:
         idle[0] = False
     return idle
 

@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
 from focusvla_client import Spec
-from focusvla_client.spec import ACTION_JOINT_POSITION
 
 MAX_LAG = 4
 """Pictures in either direction."""
@@ -103,7 +102,7 @@ def action_lags(
 ) -> Float64[np.ndarray, " lags"] | None:
     """How changes of the actions go with changes of the velocity of what they command, where both have the same numbers:
     the hand's position, or the angles of joints."""
-    if spec.action_space == ACTION_JOINT_POSITION:
+    if spec.commands_joints:
         grippers = {spec.action[place] for place in spec.gripper_places}
         shared = [name for name in spec.action if name in spec.state and name not in grippers]
         columns = [[names.index(name) for name in shared] for names in (spec.state, spec.action)]

@@ -14,7 +14,6 @@ from focusvla.data.inspection.number_problems import (
     find_range_problems,
     find_training_problems,
 )
-from focusvla_client.spec import ACTION_JOINT_POSITION
 
 IDLE_SHARE = 0.05
 WRAP_TOLERANCE = 0.15
@@ -128,7 +127,7 @@ def _episodes(inspection: Inspection) -> Iterator[Problem]:
         )
     idle = inspection.idle
     if idle.share > IDLE_SHARE:
-        waits = inspection.spec.action_space == ACTION_JOINT_POSITION
+        waits = inspection.spec.commands_joints
         yield Problem(
             "note" if waits else "warning",
             f"{100 * idle.share:.0f} % of the steps do nothing, {idle.leading:.1f} at the beginning and "
