@@ -86,7 +86,7 @@ def test_an_encoder_learns_only_if_asked_to(trainable):
 
 def test_another_patch_size_than_the_trunk_has_is_refused():
     config = VisionConfig(encoder="efficientnet_lite0", image_size=64, patch_size=8)
-    with pytest.raises(ConfigurationError, match=r"vision\.patch_size: expected 16 .*, got 8"):
+    with pytest.raises(ConfigurationError, match=r"vision\.patch_size: expected a multiple of 16 .*, got 8"):
         build_vision_encoder(config)
 
 
@@ -121,6 +121,21 @@ def unfolded_trunk(weights: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tenso
         if block == 4:
             fine = x
     return fine, x
+
+
+def test_a_patch_of_twice_the_side_holds_all_of_its_four():
+    fine = EfficientNetLite0Encoder(LITE0).eval()
+    coarse = EfficientNetLite0Encoder(replace(LITE0, patch_size=32)).eval()
+    coarse.load_state_dict(fine.state_dict())
+    images = torch.randint(256, (1, 2, 64, 64, 3), dtype=torch.uint8, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        small = fine(images).reshape(2, 4, 4, -1)  # camera, row, column
+        large = coarse(images).reshape(2, 2, 2, -1)
+    assert large.shape[-1] == 4 * small.shape[-1]
+    for row in range(2):
+        for column in range(2):
+            four = small[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].flatten(1)
+            torch.testing.assert_close(large[:, row, column].sort().values, four.sort().values)
 
 
 @needs_weights

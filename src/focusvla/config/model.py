@@ -42,7 +42,8 @@ class VisionConfig:
     image_size: int
     """Side in pixels to which images are resized."""
     patch_size: int = 16
-    """Side of a patch in pixels; an image has (image_size / patch_size)^2 of them."""
+    """Side of a patch in pixels; an image has (image_size / patch_size)^2 of them. `efficientnet_lite0` has multiples of
+    16, and a patch of 32 holds all that four of 16 do."""
     trainable: bool = False
     """Whether the encoder learns; if not, and without adapters, its features are computed once before training."""
     frozen_blocks: int = 0

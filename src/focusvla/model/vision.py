@@ -111,7 +111,8 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0Encoder(nn.Module):
-    """EfficientNet-Lite0 up to stride 16, the stride-8 map folded beside it: 160 + 112 channels per patch.
+    """EfficientNet-Lite0 up to stride 16, the stride-8 map folded beside it: 160 + 112 channels per patch of 16 pixels.
+    Larger patches hold all of theirs, four times as many with each doubling: pictures of twice the size in as many patches.
 
     It was trained with TensorFlow's padding, whose odd pixel goes to the right and the bottom; ours has it on
     the left and the top. So images and kernels are turned by half a turn, and the maps are turned back: the
@@ -122,9 +123,10 @@ class EfficientNetLite0Encoder(nn.Module):
 
     def __init__(self, config: VisionConfig):
         super().__init__()
-        if config.patch_size != 16:
+        if config.patch_size % 16:
             raise ConfigurationError(
-                f"vision.patch_size: expected 16 with encoder='efficientnet_lite0', got {config.patch_size}."
+                "vision.patch_size: expected a multiple of 16 with encoder='efficientnet_lite0', got "
+                f"{config.patch_size}."
             )
         self.image_size = config.image_size
         self.stem = spatial_convolution(3, 32, 3, stride=2)
@@ -142,7 +144,8 @@ class EfficientNetLite0Encoder(nn.Module):
                     )
                 )
         self.blocks = nn.ModuleList(blocks)
-        self.raw_width = 4 * STAGES[2][-1] + STAGES[-1][-1]
+        self.fold = config.patch_size // 16
+        self.raw_width = self.fold**2 * (4 * STAGES[2][-1] + STAGES[-1][-1])
 
     def forward(
         self, images: UInt8[Tensor, "batch cameras height width 3"]
@@ -159,11 +162,12 @@ class EfficientNetLite0Encoder(nn.Module):
         x = F.relu6(self.stem(flipped), inplace=True)
         for block in self.blocks[:NUM_BLOCKS_TO_STRIDE_8]:
             x = block(x)
-        fine = F.pixel_unshuffle(x.flip(2, 3), 2)
+        fine = F.pixel_unshuffle(x.flip(2, 3), 2 * self.fold)
         for block in self.blocks[NUM_BLOCKS_TO_STRIDE_8:]:
             x = block(x)
+        coarse = F.pixel_unshuffle(x.flip(2, 3), self.fold)
         return rearrange(
-            torch.cat([fine, x.flip(2, 3)], dim=1), "(B C) raw h w -> B (C h w) raw", B=images.shape[0]
+            torch.cat([fine, coarse], dim=1), "(B C) raw h w -> B (C h w) raw", B=images.shape[0]
         )
 
 
