@@ -112,7 +112,7 @@ class InvertedResidual(nn.Module):
 
 class EfficientNetLite0Encoder(nn.Module):
     """EfficientNet-Lite0 up to stride 16, the stride-8 map folded beside it: 160 + 112 channels per patch of 16 pixels.
-    Larger patches hold all of theirs, four times as many with each doubling: pictures of twice the size in as many patches.
+    Larger patches hold all of theirs, four times as many with each doubling of the side.
 
     It was trained with TensorFlow's padding, whose odd pixel goes to the right and the bottom; ours has it on
     the left and the top. So images and kernels are turned by half a turn, and the maps are turned back: the
