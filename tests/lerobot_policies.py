@@ -30,7 +30,7 @@ NEEDS_PLUGIN = [
     pytest.mark.skipif(
         not all(map(importlib.util.find_spec, ("lerobot", PLUGIN))),
         reason="needs lerobot in an environment of its own: "
-        f"pip install 'lerobot[aloha]==0.4.4' packages/focusvla-client '.[mini]' packages/{PLUGIN} pytest",
+        f"pip install 'lerobot[aloha]' packages/focusvla-client '.[mini]' packages/{PLUGIN} pytest",
     ),
     # Warnings of the library and of what it pins are not ours to fix.
     pytest.mark.filterwarnings("default"),

@@ -1,8 +1,8 @@
 # pyright: reportMissingImports=false
 """`libero_lerobot` is what lerobot's own evaluation does: its environment, its processors and its `rollout`.
 
-Beside the simulator that `focusvla[libero]` brings, lerobot needs an environment of its own: pip install lerobot==0.4.4
-packages/focusvla-client '.[libero]' pytest, then pytest -m lerobot.
+Beside the simulator that `focusvla[libero]` brings, lerobot needs an environment of its own: pip install lerobot
+packages/focusvla-client '.[libero]' pytest, then pytest -m lerobot; with 0.6.1 tests/environments/lerobot_0_6.sh does.
 """
 
 import importlib.util
@@ -47,7 +47,9 @@ def init_states_of_the_benchmark(monkeypatch) -> None:
     import lerobot.envs.libero
 
     monkeypatch.setattr(
-        lerobot.envs.libero, "get_task_init_states", lambda suite, task: suite.get_task_init_states(task)
+        lerobot.envs.libero,
+        "get_task_init_states",
+        lambda suite, task, **newer: suite.get_task_init_states(task),
     )
 
 
@@ -82,7 +84,8 @@ def play_in_lerobot(
     from lerobot.utils.random_utils import set_seed
 
     set_seed(1000)  # as `lerobot-eval` does; a drawn reset that fails is one scene more
-    config = LiberoEnv(task=suite, task_ids=[task])
+    size = RULES.drawn_size  # the default of 0.4.4; that of 0.6 is 360
+    config = LiberoEnv(task=suite, task_ids=[task], observation_height=size, observation_width=size)
     environment = create_libero_envs(
         task=suite,
         n_envs=RULES.trials_per_task,

@@ -24,7 +24,7 @@ from focusvla.data.formats.lerobot_layout import SPEC_PATH, camera_key
 from focusvla.data.formats.lerobot_metadata import choose_spec
 from focusvla.data.formats.lerobot_reader import LeRobotSource
 from focusvla.data.pictures import prepare_pictures
-from focusvla.errors import ConfigurationError
+from focusvla.errors import ConfigurationError, require_known
 from focusvla.model.focusvla import FocusVLA, absolute_errors
 from focusvla.model.language import WordTokenizer
 from focusvla.model.prompt import PromptTokenizer
@@ -80,6 +80,8 @@ class FocusVLAPolicy(PreTrainedPolicy):
             load_pretrained(self.model, experiment.weights)
         elif dataset_meta is not None:
             self._compare_with(dataset_meta)
+        # What LeRobot's FSDP, where it is told to wrap transformer layers (TRANSFORMER_BASED_WRAP), gathers at once.
+        self._no_split_modules = sorted({type(block).__name__ for block in self.model.blocks()})
         self._standardizes_next_batch = is_new and not experiment.model.needs_images
         self.reset()
 
@@ -125,8 +127,10 @@ class FocusVLAPolicy(PreTrainedPolicy):
         model.model.tokenizer = read_tokenizer(Path(model_file).parent, model.model)
         return model
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        super()._save_pretrained(save_directory)
+    def _save_pretrained(self, save_directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
+        # LeRobot has the second from 0.6 on: weights that a training on several devices has gathered.
+        gathered = {} if state_dict is None else {"state_dict": state_dict}
+        super()._save_pretrained(save_directory, **gathered)
         if isinstance(self.model.tokenizer, PromptTokenizer):
             self.model.tokenizer.tokenizer.save(str(save_directory / "tokenizer.json"))
 
@@ -138,12 +142,17 @@ class FocusVLAPolicy(PreTrainedPolicy):
         """Forget the actions that have not been played."""
         self._actions: deque[Tensor] = deque()
 
-    def forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, batch: dict[str, Any], reduction: str = "mean") -> tuple[Tensor, dict[str, float]]:
         """The mean weighted absolute error of normalized actions inside their episodes, and the same number to log.
 
+        With `reduction="none"`, which LeRobot asks for to weight samples, each sample's share (batch,): their mean is the
+        other, so a sample at an episode's end, of few actions, counts as little as without weights.
+
         Raises:
-            ConfigurationError: a camera or the instructions are missing, or an image has another shape.
+            ConfigurationError: a camera or the instructions are missing, an image has another shape, or the reduction is
+                unknown.
         """
+        require_known("reduction", reduction, ("mean", "none"))
         inputs = self._inputs(batch)
         if self._standardizes_next_batch and inputs.images is not None:
             self._standardize(inputs.images)
@@ -153,8 +162,9 @@ class FocusVLAPolicy(PreTrainedPolicy):
         actions, is_inside = batch[ACTION], ~batch[f"{ACTION}_is_pad"]
         errors = absolute_errors(self.model(inputs), actions, is_inside)
         weights = action_weights(self.config.training, self.spec).to(errors.device)
-        loss = (errors * weights).sum() / (is_inside.sum() * errors.shape[2])
-        return loss, {"l1_loss": loss.item()}
+        shares = (errors * weights).sum((1, 2)) * len(errors) / (is_inside.sum() * errors.shape[2])
+        loss = shares.mean()
+        return shares if reduction == "none" else loss, {"l1_loss": loss.item()}
 
     @torch.no_grad()
     def predict_action_chunk(self, batch: dict[str, Any]) -> Tensor:

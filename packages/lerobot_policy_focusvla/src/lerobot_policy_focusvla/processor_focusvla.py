@@ -7,6 +7,7 @@ stay in the pipelines without effect, because `lerobot-train` sets their values 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,13 @@ from focusvla.errors import ConfigurationError, DataError
 from focusvla_client import Spec
 from lerobot_policy_focusvla.configuration_focusvla import FocusVLAConfig
 
+_ADDS_QUANTILES = next(
+    name
+    for name in ("lerobot.scripts.augment_dataset_quantile_stats", "lerobot.datasets.v30.augment_dataset_quantile_stats")
+    if "v30" in name or find_spec(name)
+)
+"""LeRobot's module for older data sets, which moved in 0.6."""
+
 
 def read_statistics(stats: Mapping[str, Mapping[str, Any]]) -> Statistics:
     """LeRobot's statistics of a data set as focusvla's.
@@ -49,7 +57,7 @@ def read_statistics(stats: Mapping[str, Mapping[str, Any]]) -> Statistics:
         if not {"q01", "q99"} <= held.keys():
             raise DataError(
                 f"stats[{key!r}]: expected q01 and q99, got {', '.join(held) or 'nothing'}. Add them with "
-                "python -m lerobot.datasets.v30.augment_dataset_quantile_stats --repo-id=DATA_SET."
+                f"python -m {_ADDS_QUANTILES} --repo-id=DATA_SET."
             )
         found[name] = Quantiles(
             *(tuple(np.asarray(held[bound], float).reshape(-1).tolist()) for bound in ("q01", "q99"))
