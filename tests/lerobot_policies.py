@@ -22,6 +22,7 @@ from focusvla.model.focusvla import FocusVLA
 from focusvla.model.prompt import PromptTokenizer
 from focusvla.suites.libero import libero_spec
 from focusvla_client import Observation
+from libero_harnesses import Episode
 from written_datasets import gray_memory, store_images_in_tables, write_lerobot
 
 PLUGIN = "lerobot_policy_focusvla"
@@ -60,6 +61,29 @@ def write_arm_data(path: Path) -> Path:
     """A data set that focusvla wrote, its images unchanged by any codec."""
     source = gray_memory(ARM, ARM_LENGTHS)
     return store_images_in_tables(write_lerobot(path, source), source)
+
+
+CAMERAS = {"image": "observation.images.image", "image2": "observation.images.image2"}
+"""Ours, as LeRobot calls them."""
+
+
+class Recorded(torch.nn.Module):
+    """A policy of lerobot's that answers with recorded actions and keeps what it is shown."""
+
+    def __init__(self, actions: np.ndarray):
+        super().__init__()
+        self._actions, self.played = actions, Episode()
+
+    def reset(self) -> None:
+        self.played = Episode()
+
+    def select_action(self, observation: dict[str, Any]) -> torch.Tensor:
+        played = self.played
+        # float32 of 0 to 1, channels first
+        pixels = {ours: observation[theirs][0] * 255 for ours, theirs in CAMERAS.items()}
+        played.images.append({name: p.round().byte().permute(1, 2, 0).numpy() for name, p in pixels.items()})
+        played.states.append(observation["observation.state"][0].numpy())
+        return torch.from_numpy(self._actions[len(played.states) - 1])[None]
 
 
 def metadata(dataset: Path):

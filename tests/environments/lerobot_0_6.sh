@@ -13,6 +13,6 @@ exec "$(dirname "$0")/debian_13.sh" "$folder" "libegl1 libgl1 libgl1-mesa-dri li
   grep -E '^(bddl|dm_control|gym-aloha|mujoco|robosuite)==' constraints.txt > /tmp/simulators.txt
   pip='/venv/bin/python -m pip install --quiet --no-cache-dir --constraint /tmp/simulators.txt'
   \$pip 'lerobot[training,transformers-dep]==0.6.1' -e packages/focusvla-client -e '.[libero,mini]' \
-    -e packages/lerobot_policy_focusvla dm-env dm-tree glfw lxml pytest
+    -e packages/lerobot_policy_focusvla -e packages/lerobot_env_focusvla dm-env dm-tree glfw lxml pytest
   \$pip --no-deps dm_control gym-aloha
   OMP_NUM_THREADS=1 /venv/bin/python -m pytest -p no:cacheprovider -m lerobot ${tests[*]}"

@@ -6,14 +6,13 @@ packages/focusvla-client '.[libero]' pytest, then pytest -m lerobot; with 0.6.1 
 """
 
 import importlib.util
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from focusvla.simulation.rendering import select_rendering_back_end
 from focusvla.suites import protocol
+from lerobot_policies import Recorded
 from libero_harnesses import (
     TASKS,
     TRIALS,
@@ -37,7 +36,6 @@ pytestmark = [
 ]
 
 RULES = protocol("libero_lerobot")
-CAMERAS = {"image": "observation.images.image", "image2": "observation.images.image2"}
 
 
 @pytest.fixture(autouse=True)
@@ -51,25 +49,6 @@ def init_states_of_the_benchmark(monkeypatch) -> None:
         "get_task_init_states",
         lambda suite, task, **newer: suite.get_task_init_states(task),
     )
-
-
-class Recorded(torch.nn.Module):
-    """A policy of lerobot's that answers with recorded actions and keeps what it is shown."""
-
-    def __init__(self, actions: np.ndarray):
-        super().__init__()
-        self._actions, self.played = actions, Episode()
-
-    def reset(self) -> None:
-        self.played = Episode()
-
-    def select_action(self, observation: dict[str, Any]) -> torch.Tensor:
-        played = self.played
-        # float32 of 0 to 1, channels first
-        pixels = {ours: observation[theirs][0] * 255 for ours, theirs in CAMERAS.items()}
-        played.images.append({name: p.round().byte().permute(1, 2, 0).numpy() for name, p in pixels.items()})
-        played.states.append(observation["observation.state"][0].numpy())
-        return torch.from_numpy(self._actions[len(played.states) - 1])[None]
 
 
 def play_in_lerobot(

@@ -147,7 +147,9 @@ def test_the_loss_is_that_of_focusvlas_own_training(arm_data: Path):
     assert logged == {"l1_loss": loss.item()}
 
     shares, logged = policy.forward(before(batch), reduction="none")
-    expected = errors.sum((1, 2)) / (7 * is_inside.sum() / 28)  # the sample at an end counts as its one action
+    expected = errors.sum((1, 2)) / (
+        7 * is_inside.sum() / 28
+    )  # the sample at an end counts as its one action
     torch.testing.assert_close(shares, expected, rtol=1e-5, atol=0)
     assert logged == {"l1_loss": pytest.approx(loss.item())}
     with pytest.raises(ConfigurationError, match="reduction='sum' is unknown"):

@@ -26,7 +26,7 @@ from focusvla.errors import ConfigurationError, MissingDependencyError, require_
 from focusvla.simulation.compiler_cache import give_compilers_a_cache
 from focusvla.simulation.libero_disturbance import move_aside
 from focusvla.simulation.libero_resets import BenchmarkResets
-from focusvla.simulation.libero_scene import LiberoScene
+from focusvla.simulation.libero_scene import Arm, LiberoScene
 from focusvla.simulation.libero_stepping import ExactStepper
 from focusvla.simulation.mesh_simplification import simplify_visual_meshes
 from focusvla.simulation.rendering import Renderer, load_mujoco, select_rendering_back_end
@@ -286,7 +286,7 @@ class LiberoEnvironment:
         self._environment.sim.forward()
         self._environment._post_process()
         self._observed_qpos = self.scene.data.qpos.copy()
-        self._observed_fingers = self._observed_qpos[self._fingers]
+        self._felt_qpos = self._observed_qpos
 
     def _displace(self, name: str, reach: float, rng: np.random.Generator) -> bool:
         """Move an object by at most `reach` along x and y to where it touches nothing that it did not lean on, and the
@@ -331,7 +331,18 @@ class LiberoEnvironment:
             require_known("camera", camera, CAMERAS)
         view = self._look(self._observed_qpos)
         images = {camera: self._draw(view, camera) for camera in cameras}
-        return Observation(images, self._state(view, self._observed_fingers), self.task.instruction)
+        return Observation(images, self._state(view, self._felt_qpos[self._fingers]), self.task.instruction)
+
+    def arm(self) -> Arm:
+        """What the robot's sensors say of the present observation, as float64."""
+        view = self._look(self._observed_qpos)
+        return Arm(
+            position=view.site_xpos[self._grip_site].copy(),
+            quaternion=view.xquat[self._hand][[1, 2, 3, 0]],
+            rotation=view.site_xmat[self._grip_site].reshape(3, 3).copy(),
+            fingers=self._felt_qpos[self._fingers],
+            joints=self._felt_qpos[self._environment.robots[0]._ref_joint_pos_indexes],
+        )
 
     def snapshot(self) -> Float[np.ndarray, " joints"]:
         """All joint positions that the present observation shows; `replay_images` draws them later."""
@@ -371,8 +382,8 @@ class LiberoEnvironment:
         if self._steps_letting_go:
             self._steps_letting_go -= 1
             action = np.append(action[:6], HOLD_ACTION[6])
-        self._observed_qpos, after = self._stepper.step(action)
-        self._observed_fingers = after[self._fingers]
+        # Sensors of joints are read after the substep that the rest is seen before.
+        self._observed_qpos, self._felt_qpos = self._stepper.step(action)
         self._environment._post_process()
 
     def disturb(self, rng: np.random.Generator) -> str:

@@ -2,6 +2,7 @@
 policy."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,21 @@ from focusvla.simulation.rendering import load_mujoco
 from focusvla.suites import REGIONS
 
 _COLLISION_GROUP, _VISUAL_GROUP = 0, 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """Where the robot is."""
+
+    position: Float[np.ndarray, "3"]
+    """Of the place between the fingers, in meters."""
+    quaternion: Float[np.ndarray, "4"]
+    """Of the hand (x, y, z, w)."""
+    rotation: Float[np.ndarray, "3 3"]
+    """Of the place between the fingers."""
+    fingers: Float[np.ndarray, "2"]
+    joints: Float[np.ndarray, "7"]
+    """In radians."""
 
 
 class LiberoScene:

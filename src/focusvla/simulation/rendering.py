@@ -303,15 +303,14 @@ def _close_open_renderer() -> None:
 
 
 def _free_all() -> None:
-    _close_open_renderer()
-    if _kept is not None:
-        context = _kept[0]
-        try:
-            context.free()
-        except importlib.import_module("OpenGL.error").Error:
-            context._context = (
-                None  # another library has ended all drawing, this with it: nothing is left to free
-            )
+    try:
+        _close_open_renderer()
+        if _kept is not None:
+            _kept[0].free()
+    except importlib.import_module("OpenGL.error").Error:
+        if _kept is not None:
+            # Another library has ended all drawing, this with it: nothing is left to free.
+            _kept[0]._context = None
 
 
 @cache

@@ -39,7 +39,10 @@ from lerobot_policy_focusvla.configuration_focusvla import FocusVLAConfig
 
 _ADDS_QUANTILES = next(
     name
-    for name in ("lerobot.scripts.augment_dataset_quantile_stats", "lerobot.datasets.v30.augment_dataset_quantile_stats")
+    for name in (
+        "lerobot.scripts.augment_dataset_quantile_stats",
+        "lerobot.datasets.v30.augment_dataset_quantile_stats",
+    )
     if "v30" in name or find_spec(name)
 )
 """LeRobot's module for older data sets, which moved in 0.6."""
