@@ -26,6 +26,29 @@ from libero_harnesses import Episode
 from written_datasets import gray_memory, store_images_in_tables, write_lerobot
 
 PLUGIN = "lerobot_policy_focusvla"
+
+
+def _has(*modules: str) -> bool:
+    """Whether all are there, each the next one's parent."""
+    return all(map(importlib.util.find_spec, modules))
+
+
+NEEDS_LEROBOT = [
+    pytest.mark.lerobot,
+    pytest.mark.skipif(
+        importlib.util.find_spec("lerobot") is None,
+        reason="needs lerobot in an environment of its own: pip install lerobot packages/focusvla-client . pytest",
+    ),
+    # Warnings of the library and of what it pins are not ours to fix.
+    pytest.mark.filterwarnings("default"),
+]
+NEEDS_DEPTH = [
+    *NEEDS_LEROBOT,
+    pytest.mark.skipif(
+        not _has("lerobot", "lerobot.datasets", "lerobot.datasets.depth_utils"),
+        reason="lerobot has depth cameras from 0.6 on",
+    ),
+]
 NEEDS_PLUGIN = [
     pytest.mark.lerobot,
     pytest.mark.skipif(

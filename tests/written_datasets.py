@@ -7,6 +7,7 @@ import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -17,7 +18,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from focusvla.data.episodes import Episode, EpisodeSource
-from focusvla.data.formats.lerobot_layout import describe_features
+from focusvla.data.formats.lerobot_layout import ACTION_KEY, STATE_KEY, camera_key, describe_features
 from focusvla.data.formats.lerobot_writer import LeRobotWriter
 from focusvla.data.formats.tfrecord import masked_checksum
 from focusvla.data.memory import MemorySource
@@ -358,3 +359,45 @@ def robotwin_image(frame: np.ndarray, standard_colors: bool) -> bytes:
     comment = b"XPL-RGB1"
     image = encoded(frame)
     return image[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + image[2:]
+
+
+def write_with_lerobot(
+    path: Path, memory: MemorySource, *, as_images: bool = False, with_depth: bool = False
+) -> Path:
+    """The episodes as the `lerobot` library records them; `with_depth` beside a camera `depth`, which it has from 0.6."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset  # pyright: ignore[reportMissingImports]
+
+    spec = memory.spec
+    features: dict[str, Any] = {
+        camera_key(camera): {
+            "dtype": "image" if as_images else "video",
+            "shape": (camera.height, camera.width, 3),
+            "names": ["height", "width", "channels"],
+        }
+        for camera in spec.cameras
+    }
+    height, width = spec.cameras[0].height, spec.cameras[0].width
+    if with_depth:
+        features[camera_key("depth")] = {
+            "dtype": "video",
+            "shape": (height, width, 1),
+            "names": ["height", "width", "channels"],
+            "info": {"is_depth_map": True},
+        }
+    for key, names in ((STATE_KEY, spec.state), (ACTION_KEY, spec.action)):
+        features[key] = {"dtype": "float32", "shape": (len(names),), "names": list(names)}
+    dataset: Any = LeRobotDataset.create(
+        "theirs", fps=int(spec.control_rate_hz), features=features, root=path, use_videos=not as_images
+    )
+    for index in range(memory.num_episodes):
+        episode = memory.episode(index)
+        frames = {camera_key(c): list(memory.frames(index, c.name)) for c in spec.cameras}
+        for step in range(len(episode)):
+            frame: dict[str, Any] = {key: pictures[step] for key, pictures in frames.items()}
+            if with_depth:
+                frame[camera_key("depth")] = np.full((height, width, 1), 700 + step, np.uint16)
+            frame |= {STATE_KEY: episode.state[step], ACTION_KEY: episode.action[step]}
+            dataset.add_frame(frame | {"task": episode.instruction})
+        dataset.save_episode()
+    dataset.finalize()
+    return path

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from focusvla.errors import DataError
 from focusvla.suites.libero import libero_spec
 from focusvla_client import Camera
 from focusvla_client.bimanual import robotwin_spec
+from lerobot_policies import NEEDS_DEPTH, NEEDS_LEROBOT, without_hub
 from written_datasets import (
     gray_memory,
     split_tables,
@@ -25,6 +27,7 @@ from written_datasets import (
     write_older_lerobot,
     write_rlds,
     write_robotwin,
+    write_with_lerobot,
 )
 
 
@@ -82,6 +85,13 @@ def _older_images(memory: MemorySource, folder: Path) -> Example:
     return Example(open_source(path, spec=memory.spec), memory)
 
 
+def _lerobots_own(memory: MemorySource, folder: Path, **options: bool) -> Example:
+    memory = gray_memory(libero_spec(64), _lengths(memory))
+    with without_hub(folder / "cache"):
+        path = write_with_lerobot(folder / "set", memory, **options)
+    return Example(open_source(path, spec=memory.spec), memory)
+
+
 def _rlds(memory: MemorySource, folder: Path) -> Example:
     pytest.importorskip("google_crc32c", reason="needs the extra `rlds`")
     memory = gray_memory(libero_spec(16), _lengths(memory))
@@ -127,9 +137,25 @@ EXAMPLES: dict[str, Callable[[MemorySource, Path], Example]] = {
 """A new format is one more entry."""
 
 
-@pytest.fixture(params=EXAMPLES)
+LEROBOTS_OWN = {
+    "LeRobot's own, videos": _lerobots_own,
+    "LeRobot's own, images": partial(_lerobots_own, as_images=True),
+    "LeRobot's own, with depth": partial(_lerobots_own, with_depth=True),
+}
+"""Written by the library itself, where it is installed."""
+
+
+@pytest.fixture(
+    params=[
+        *EXAMPLES,
+        *(
+            pytest.param(name, marks=NEEDS_DEPTH if "depth" in name else NEEDS_LEROBOT)
+            for name in LEROBOTS_OWN
+        ),
+    ]
+)
 def example(request: pytest.FixtureRequest, memory: MemorySource, tmp_path: Path) -> Example:
-    return EXAMPLES[request.param](memory, tmp_path)
+    return (EXAMPLES | LEROBOTS_OWN)[request.param](memory, tmp_path)
 
 
 @pytest.fixture

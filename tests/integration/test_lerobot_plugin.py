@@ -41,7 +41,7 @@ from lerobot_policies import (
     without_hub,
     write_arm_data,
 )
-from written_datasets import gray_memory, write_lerobot
+from written_datasets import gray_memory, write_lerobot, write_with_lerobot
 
 pytestmark = NEEDS_PLUGIN
 
@@ -300,13 +300,30 @@ def test_a_spec_is_named_on_the_command_line():
     assert parsed.spec == ARM
 
 
-def test_a_data_set_without_quantiles_is_refused_with_the_command_that_adds_them(arm_data, tmp_path):
-    copy = shutil.copytree(arm_data, tmp_path / "older")
-    stats = json.loads((copy / "meta/stats.json").read_text())
-    del stats["action"]["q99"]
-    (copy / "meta/stats.json").write_text(json.dumps(stats))
-    with pytest.raises(DataError, match="augment_dataset_quantile_stats"):
-        new_policy(copy)
+def test_normalization_is_by_the_quantiles_of_all_steps_where_lerobot_has_the_mean_of_episodes(
+    tmp_path: Path,
+):
+    data = write_with_lerobot(tmp_path / "theirs", gray_memory(ARM, ARM_LENGTHS))
+    _, before, after = new_policy(data, spec=ARM)
+    source = gray_memory(ARM, ARM_LENGTHS)
+    actions = np.concatenate([source.episode(index).action for index in range(3)])
+    for step in (before.steps[2], after.steps[0]):
+        np.testing.assert_allclose(step.statistics.action.q99, np.quantile(actions, 0.99, axis=0), rtol=1e-6)
+    stated = metadata(data).stats["action"]["q99"]
+    assert np.abs(stated - before.steps[2].statistics.action.q99).max() > 0.01  # else nothing is shown here
+
+
+def test_statistics_without_quantiles_are_refused_with_the_command_that_adds_them(arm_data: Path):
+    from lerobot.policies.factory import make_pre_post_processors
+
+    policy, *_ = new_policy(arm_data)
+    policy.config.statistics_of_all_steps = None
+    stats = metadata(arm_data).stats
+    lacking = stats | {"action": {name: value for name, value in stats["action"].items() if name != "q99"}}
+    with pytest.raises(DataError, match="augment_dataset_quantile_stats") as told:
+        make_pre_post_processors(policy.config, dataset_stats=lacking)
+    (module,) = re.findall(r"python -m (\S+)", str(told.value))
+    assert importlib.util.find_spec(module)
 
 
 def test_training_goes_on_only_with_data_of_the_same_conventions(arm_data: Path, tmp_path: Path, caplog):

@@ -7,7 +7,7 @@ that focusvla wrote, or must be given.
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, get_args, get_type_hints
+from typing import Any, ClassVar, get_args, get_type_hints
 
 import draccus
 from lerobot.configs.policies import PreTrainedConfig
@@ -27,6 +27,7 @@ from focusvla.config import (
 )
 from focusvla.data.formats.lerobot_layout import camera_key
 from focusvla.data.formats.opening import read_spec
+from focusvla.data.normalization import Statistics
 from focusvla.errors import ConfigurationError, require_known
 from focusvla.presets import fitted, preset
 from focusvla.training.optimization import learning_rate
@@ -81,6 +82,9 @@ class FocusVLAConfig(PreTrainedConfig):
         default_factory=lambda: dict.fromkeys(("VISUAL", "STATE", "ACTION"), NormalizationMode.IDENTITY)
     )
     """LeRobot's own normalization does nothing: focusvla's has a step of its own, see `processor_focusvla`."""
+
+    statistics_of_all_steps: ClassVar[Statistics | None] = None
+    """Of the data set that a new policy was made for: set on its own configuration and saved with its processors."""
 
     @property
     def training(self) -> TrainingConfig:

@@ -35,7 +35,6 @@ from focusvla.training.optimization import action_weights, parameter_groups
 from focusvla.types import ModelInputs
 from focusvla_client import Camera, Spec
 from lerobot_policy_focusvla.configuration_focusvla import FocusVLAConfig
-from lerobot_policy_focusvla.processor_focusvla import read_statistics
 
 TASK = "task"
 """LeRobot's key of the instructions."""
@@ -61,16 +60,16 @@ class FocusVLAPolicy(PreTrainedPolicy):
 
         Raises:
             ConfigurationError: a value does not fit, or neither is there.
-            DataError: the data set has no conventions or no quantiles, or differs from the spec that was given.
+            DataError: the data set has no conventions, is damaged, or differs from the spec that was given.
             SpecMismatchError: a trained policy and the data set differ in conventions.
             CheckpointError: pretrained weights cannot be had.
         """
         super().__init__(config)
         is_new = config.experiment is None
         if is_new and dataset_meta is not None:
-            # What they lack, LeRobot would later hide behind an error of its own.
-            read_statistics(dataset_stats or {})
-            config.fit(_spec_of(Path(dataset_meta.root), config.spec), dataset_meta.tasks.index)
+            data = _open(Path(dataset_meta.root), config.spec)
+            config.fit(data.spec, dataset_meta.tasks.index)
+            config.statistics_of_all_steps = data.statistics()
         elif config.experiment is not None and config.spec is not None:
             config.fit(config.spec)
         config.validate_features()
@@ -244,12 +243,12 @@ class FocusVLAPolicy(PreTrainedPolicy):
                 )
 
 
-def _spec_of(data_set: Path, given: Spec | None) -> Spec:
-    """The conventions of a data set, which has the features that they name."""
+def _open(data_set: Path, given: Spec | None) -> LeRobotSource:
+    """A data set with its conventions, which has the features that they name."""
     if given is None and not (data_set / SPEC_PATH).is_file():
         raise ConfigurationError(
             f"policy.spec: expected what the numbers of {data_set} mean, which LeRobot does not say, got none. Give "
             f"--policy.spec=NAME, which is one of {', '.join(conventions())}, or a JSON file like {SPEC_PATH} of data "
             "that focusvla wrote."
         )
-    return LeRobotSource(data_set, given).spec
+    return LeRobotSource(data_set, given)

@@ -179,6 +179,8 @@ def make_focusvla_pre_post_processors(
 ) -> tuple[PolicyProcessorPipeline, PolicyProcessorPipeline]:
     """What comes before and after a policy. Without `dataset_stats`, statistics must be loaded before anything passes.
 
+    Of a data set for which a policy has just been made, its quantiles are taken instead: LeRobot's are means of episodes'.
+
     Raises:
         ConfigurationError: the policy has no spec, since it has not been made.
         DataError: the statistics hold no quantiles.
@@ -187,7 +189,9 @@ def make_focusvla_pre_post_processors(
         raise ConfigurationError(
             "policy.spec: expected the data's conventions, got none. Make the policy first."
         )
-    statistics = None if dataset_stats is None else read_statistics(dataset_stats)
+    statistics = None
+    if dataset_stats is not None:
+        statistics = config.statistics_of_all_steps or read_statistics(dataset_stats)
     unchanged = {"norm_map": config.normalization_mapping, "stats": None}
     before = [
         RenameObservationsProcessorStep(rename_map={}),

@@ -108,9 +108,14 @@ class LeRobotSource(FileSource):
 
     @property
     def computes_statistics(self) -> bool:
-        """Whether the data set holds no quantiles, or those of episodes that were left out as well."""
+        """Whether the data set holds no quantiles of the steps that are read: where it has none, where episodes were left
+        out, and wherever another program wrote it. What the `lerobot` library calls a data set's quantiles is the mean of
+        its episodes' (`aggregate_feature_stats` of 0.6.1): a narrower range, to which states and actions are clipped.
+        """
+        if self.skipped or not (self._path / layout.SPEC_PATH).is_file():
+            return True
         action, state = self._stored_statistics()
-        return bool(self.skipped) or not {"q01", "q99"} <= action.keys() & state.keys()
+        return not {"q01", "q99"} <= action.keys() & state.keys()
 
     def statistics(self) -> Statistics:
         """Those that the data set holds, or computed where it `computes_statistics`.
