@@ -29,6 +29,13 @@ def test_the_lerobot_plugin_has_a_name_that_lerobot_looks_for_and_can_import():
         assert (folder / "src" / name / f"{part}_focusvla.py").is_file()
 
 
+def test_the_lerobot_environments_have_a_name_that_lerobot_looks_for_and_can_import():
+    folder = PACKAGES / "lerobot_env_focusvla"
+    name = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["name"]
+    assert name.startswith("lerobot_env_")  # register_third_party_plugins of 0.6.1
+    assert (folder / "src" / name / "__init__.py").is_file()
+
+
 @pytest.fixture(scope="module")
 def pack():
     spec = importlib.util.spec_from_file_location("pack", PACKAGES / "focusvla-libero" / "pack.py")

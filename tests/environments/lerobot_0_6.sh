@@ -8,7 +8,7 @@
 set -euo pipefail
 folder=$1
 shift
-tests=("${@:-tests/integration}")
+tests=("${@:-tests/integration tests/data/test_episode_source.py}")
 exec "$(dirname "$0")/debian_13.sh" "$folder" "libegl1 libgl1 libgl1-mesa-dri libegl-mesa0 libglib2.0-0t64" "
   grep -E '^(bddl|dm_control|gym-aloha|mujoco|robosuite)==' constraints.txt > /tmp/simulators.txt
   pip='/venv/bin/python -m pip install --quiet --no-cache-dir --constraint /tmp/simulators.txt'

@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.lerobot,
     pytest.mark.skipif(
         not all(map(importlib.util.find_spec, ("lerobot", "libero"))),
-        reason="needs lerobot in an environment of its own: pip install lerobot==0.4.4 "
+        reason="needs lerobot in an environment of its own: pip install lerobot "
         "packages/focusvla-client '.[libero]' pytest",
     ),
     # Warnings of the library and of what it pins are not ours to fix.

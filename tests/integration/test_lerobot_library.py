@@ -1,7 +1,7 @@
 """The lerobot library itself reads what we write, and we train on what it writes.
 
 Its pinned packages are not those of `constraints.txt`, so these tests run in an environment of their own: pip install
-lerobot==0.4.4 packages/focusvla-client . pytest, then pytest -m lerobot.
+lerobot packages/focusvla-client . pytest, then pytest -m lerobot; with 0.6.1 tests/environments/lerobot_0_6.sh does.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.lerobot,
     pytest.mark.skipif(
         importlib.util.find_spec("lerobot") is None,
-        reason="needs lerobot in an environment of its own: pip install lerobot==0.4.4 packages/focusvla-client .",
+        reason="needs lerobot in an environment of its own: pip install lerobot packages/focusvla-client .",
     ),
     # Warnings of the library and of what it pins are not ours to fix.
     pytest.mark.filterwarnings("default"),

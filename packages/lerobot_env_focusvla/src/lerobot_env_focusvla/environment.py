@@ -78,7 +78,7 @@ class LiberoEpisodes(gymnasium.Env):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Any], dict]:
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin the next trial. Where it begins is the protocol's, so `seed` decides nothing.
 
         Raises:

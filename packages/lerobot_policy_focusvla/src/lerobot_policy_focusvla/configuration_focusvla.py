@@ -7,7 +7,7 @@ that focusvla wrote, or must be given.
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import draccus
 from lerobot.configs.policies import PreTrainedConfig
@@ -83,7 +83,9 @@ class FocusVLAConfig(PreTrainedConfig):
     )
     """LeRobot's own normalization does nothing: focusvla's has a step of its own, see `processor_focusvla`."""
 
-    statistics_of_all_steps: ClassVar[Statistics | None] = None
+    statistics_of_all_steps = cast(
+        "Statistics | None", None
+    )  # no field of the dataclass: not for config.json
     """Of the data set that a new policy was made for: set on its own configuration and saved with its processors."""
 
     @property

@@ -179,7 +179,7 @@ def make_focusvla_pre_post_processors(
 ) -> tuple[PolicyProcessorPipeline, PolicyProcessorPipeline]:
     """What comes before and after a policy. Without `dataset_stats`, statistics must be loaded before anything passes.
 
-    Of a data set for which a policy has just been made, its quantiles are taken instead: LeRobot's are means of episodes'.
+    For a policy that has just been made they are those of all steps; `dataset_stats` has means of episodes' quantiles.
 
     Raises:
         ConfigurationError: the policy has no spec, since it has not been made.
