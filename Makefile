@@ -17,8 +17,9 @@ test: $(VENV)/dev.installed
 	$(PYTEST) $(COVERAGE) --jaxtyping-packages=focusvla,beartype.beartype -m "not simulator and not slow and not long and not lerobot and not vla_eval"
 	$(PYTEST) -m "(simulator or slow) and not long and not lerobot and not vla_eval"
 
+# These wait for servers, kills and each other's processes, so one more of them than there are cores.
 test-long: $(VENV)/dev.installed
-	$(PYTEST) --dist worksteal -m "long and not lerobot and not vla_eval"
+	$(PYTEST) --numprocesses $$(($$(nproc) + 1)) --dist worksteal -m "long and not lerobot and not vla_eval"
 
 # The lowest versions that pyproject.toml promises, in an environment of their own (several GB: their torch has no build
 # for CPUs alone on the package index).

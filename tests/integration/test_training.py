@@ -22,6 +22,7 @@ def data_set(tmp_path) -> Path:
     return write_lerobot(tmp_path / "data", random_source(reach_spec(32), (9, 7, 8)))
 
 
+@pytest.mark.long
 def test_two_presets_are_trained_evaluated_on_the_way_and_compared(data_set, tmp_path):
     output = tmp_path / "compare"
     command = [sys.executable, "-m", "focusvla", "compare", "tiny", "paper_tiny", "--data", str(data_set)]

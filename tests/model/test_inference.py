@@ -21,7 +21,7 @@ INSTRUCTIONS = ("lift the cup", "push", "push the bowl the bowl the bowl")
 def compiles(test):
     """Marks a test that compiles, to which shape checks are not transparent."""
     test = pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")(test)  # torch's own
-    return pytest.mark.slow(pytest.mark.usefixtures("without_shape_checks")(test))
+    return pytest.mark.long(pytest.mark.usefixtures("without_shape_checks")(test))
 
 
 def with_vocabulary(experiment: ExperimentConfig) -> ModelConfig:

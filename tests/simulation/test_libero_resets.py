@@ -147,6 +147,7 @@ def play_ours(environment: LiberoEnvironment, start: Start, actions: list[np.nda
     return played
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("suite", "task"), LAST_PLACES)
 def test_trial_k_is_that_of_the_published_loop_whatever_was_played_before(suite, task):
     rules = protocol("libero_openvla")

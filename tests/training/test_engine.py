@@ -56,7 +56,7 @@ def test_a_second_run_is_on_its_own_device_whatever_the_first_was_on(tmp_path, m
     assert Engine(on_cpu, "float32", tmp_path).device == torch.device("cpu")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("default")  # compiling makes torch warn of itself
 def test_compiled_layers_have_the_gradients_of_plain_ones_when_recomputed_as_well(tmp_path):
     expected = gradients("paper_tiny", ExecutionConfig(), 4, tmp_path)
