@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from focusvla.cli import main
-from focusvla.cli.study import described, read_study
+from focusvla.cli.study import described, planned, read_study
 from focusvla.errors import ConfigurationError
 
 STUDY = """
@@ -47,10 +47,22 @@ def test_rows_are_what_train_would_make_of_them_and_one_that_cannot_be_built_is_
     assert "narrow" in read.refused["odd"]
     assert "'element_wise'" in read.refused["odd"]
     assert read.evaluation.trials == 2
-    lines = "\n".join(described(read, 4, 2))
+    lines = "\n".join(described(planned(read, 4, 2)))
     assert "2 rows x 1 seeds" in lines
     assert "every claim stays open" in lines
     assert "row 'odd' cannot be built" in lines
+
+
+def test_a_plan_is_told_as_json_and_nothing_is_made(tmp_path, capsys):
+    file = written(tmp_path, STUDY.replace("seeds = [0]", "seeds = [0, 1, 2]"))
+    output = tmp_path / "out"
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["study", str(file), "--output", str(output), "--plan", "--json", "--jobs", "2"])
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rows"], told["seeds"], told["at_once"]) == (["gated", "open"], [0, 1, 2], 2)
+    assert {*told["refused"]} == {"odd"}
+    assert 0 < told["detectable_difference"] <= 1
+    assert not output.exists()
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def study(
     all of them, `seeds` what each is trained with, `claims` what somebody has said of two rows. Writes study.html and
     study.json: success with intervals over trainings and starts, and whether each claim is supported, contradicted or
     open. Interrupted, the same command goes on; what fails is named, and the rest goes on. With --json, what study.json
-    holds.
+    holds, or the plan.
 
     Args:
         file: The study, in TOML.
@@ -74,14 +74,19 @@ def study(
     rules = protocol_of(read.evaluation.suites, read.evaluation.protocol)
     episodes = len(plan_episodes(read.evaluation, rules))
     trainings = read.trainings(runs or output / "runs")
-    with for_people(as_json), contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as held:
         slots, make_runner = slots_of(num_gpus(), len(os.sched_getaffinity(0)), jobs), LocalRunner
         if ray_address:
             system = RaySystem(ray_address)
             held.callback(system.close)
             slots = slots_of(system.num_gpus(), system.num_cores(), jobs, of_cluster=True)
             make_runner = partial(ActorRunner, system, min(system.num_gpus(), 1))
-        for line in described(read, episodes, len(slots)):
+        planning = planned(read, episodes, len(slots))
+        if plan and as_json:
+            say_json(planning)
+            return
+        held.enter_context(for_people(as_json))
+        for line in described(planning):
             say(line)
         if plan:
             return
@@ -124,32 +129,45 @@ def _time_left(first: tuple[float, float], last: tuple[float, float]) -> str:
     return f", {(1 - done) / (done - before) * (now - began) / 3600:.1f} h left"
 
 
-def described(read: "Study", episodes: int, jobs: int) -> list[str]:
-    """What would be done, and what it could show."""
+def planned(read: "Study", episodes: int, jobs: int) -> dict[str, Any]:
+    """What would be done, and what it could show, JSON-ready."""
     from focusvla.evaluation.crossed import detectable_difference
-
-    count = len(read.seeds)
-    lines = [
-        read.question,
-        *(f"row {name!r} cannot be built, and the rest goes on: {why}" for name, why in read.refused.items()),
-        f"{len(read.rows)} rows x {count} seeds, each trained and played on {episodes} episodes; {jobs} at once",
-    ]
 
     def seen(seeds: int) -> float:
         return detectable_difference(seeds, episodes, 0.5, spread_of_trainings=0.03, spread_of_starts=0.3)
 
-    if count == 1:
-        lines.append("one seed: no interval can be said, and every claim stays open")
-    else:
-        enough = next((n for n in range(2, 100) if seen(n) <= _WORTH_SEEING), None)
-        difference = (
-            f"a difference of {100 * seen(count):.0f} points" if seen(count) < 1 else "no difference at all"
-        )
-        lines.append(
-            f"seen in 80 of 100 such studies: {difference}, if half succeed, seeds differ by 3 points and what a "
-            f"start is worth by 30; {100 * _WORTH_SEEING:.0f} points with {enough or 'over 99'} seeds"
-        )
-    return lines
+    count = len(read.seeds)
+    return {
+        "question": read.question,
+        "rows": [row.name for row in read.rows],
+        "refused": read.refused,
+        "seeds": list(read.seeds),
+        "episodes": episodes,
+        "at_once": jobs,
+        "detectable_difference": min(seen(count), 1.0) if count > 1 else None,
+        "seeds_for_six_points": next((n for n in range(2, 100) if seen(n) <= _WORTH_SEEING), None),
+    }
+
+
+def described(plan: Mapping[str, Any]) -> list[str]:
+    """A plan in words."""
+    rows, seeds, difference = len(plan["rows"]), len(plan["seeds"]), plan["detectable_difference"]
+    lines = [
+        plan["question"],
+        *(
+            f"row {name!r} cannot be built, and the rest goes on: {why}"
+            for name, why in plan["refused"].items()
+        ),
+        f"{rows} rows x {seeds} seeds, each trained and played on {plan['episodes']} episodes; {plan['at_once']} at once",
+    ]
+    if difference is None:
+        return [*lines, "one seed: no interval can be said, and every claim stays open"]
+    found = f"a difference of {100 * difference:.0f} points" if difference < 1 else "no difference at all"
+    return [
+        *lines,
+        f"seen in 80 of 100 such studies: {found}, if half succeed, seeds differ by 3 points and what a start is worth "
+        f"by 30; {100 * _WORTH_SEEING:.0f} points with {plan['seeds_for_six_points'] or 'over 99'} seeds",
+    ]
 
 
 def read_study(path: Path) -> "Study":
