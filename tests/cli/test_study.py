@@ -56,7 +56,7 @@ def test_rows_are_what_train_would_make_of_them_and_one_that_cannot_be_built_is_
 def test_a_plan_is_told_as_json_and_nothing_is_made(tmp_path, capsys):
     file = written(tmp_path, STUDY.replace("seeds = [0]", "seeds = [0, 1, 2]"))
     output = tmp_path / "out"
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main(["study", str(file), "--output", str(output), "--plan", "--json", "--jobs", "2"])
     told = json.loads(capsys.readouterr().out)
     assert (told["rows"], told["seeds"], told["at_once"]) == (["gated", "open"], [0, 1, 2], 2)

@@ -15,7 +15,7 @@ from focusvla.evaluation.episodes import (
     Setting,
 )
 from focusvla.evaluation.identity import PolicyIdentity
-from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND
+from focusvla.evaluation.results import LANGUAGE_BLIND, PARAPHRASED, VISION_BLIND
 from focusvla.simulation.aloha import CAMERAS, AlohaEnvironment
 from focusvla.suites import protocol
 from focusvla.suites.aloha import aloha_spec
@@ -176,3 +176,14 @@ def test_late_answers_are_played_late_and_what_was_asked_when_is_kept(player):
     assert ended.result.mean_jerk is not None
     recalled = player.recall(setting, PlannedEpisode("aloha", 0, 3), ended.trajectory)
     np.testing.assert_array_equal(recalled["state"], ended.trajectory["states"][[0, 4, 8]])
+
+
+def test_a_paraphrased_task_is_asked_in_those_words_and_sees_its_own_pictures(player):
+    planned = PlannedEpisode("aloha", 0, 3, PARAPHRASED, "hand it over")
+    request = player.begin(SETTING, planned)
+    assert isinstance(request, Question)
+    assert request.observation.instruction == "hand it over"
+    ended = player.proceed(np.zeros((0, 14), np.float32))
+    assert isinstance(ended, PlayedEpisode)
+    assert PlannedEpisode.of(ended.result) == planned
+    assert ended.result.instruction == ask(player, "").observation.instruction

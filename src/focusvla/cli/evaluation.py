@@ -30,7 +30,7 @@ def evaluate(
     "protocol", "success": RATE, "tasks": [{"suite", "task", "instruction", "success": RATE}], "broken": NUMBER,
     "robustness": TABLE or null}, of a protocol that disturbs also "disturbed": {"dropped": RATE, "moved": RATE,
     "closings_after": MEAN}; a RATE is {"successes", "episodes", "rate", "interval_95": [low, high]}, a TABLE as
-    `focusvla tables` prints it.
+    `focusvla tables` prints it, "paraphrases" a list of {"kind", "success": RATE, "pride"}, of all first.
 
     Args:
         checkpoint: A checkpoint, a run (its newest), or an installed one's name.
@@ -38,18 +38,24 @@ def evaluate(
         config: Which episodes.
     """
     from focusvla.evaluation.pace import Pace
+    from focusvla.evaluation.paraphrases import read_paraphrases, render_paraphrases, score_paraphrases
     from focusvla.evaluation.results import summarize
     from focusvla.evaluation.tables import render, table_of_robustness
 
-    robustness, pace = None, Pace()
+    robustness, scores, pace = None, [], Pace()
     with for_people(as_json):
         results = run_evaluation(checkpoint, output, config, pace=pace)
         if config.robustness:
             robustness = table_of_robustness(results)
             say(render(robustness, "markdown"))
+        if config.paraphrases:
+            rows = read_paraphrases(config.paraphrases, config.tasks, config.paraphrase_sample)
+            scores = score_paraphrases(results, rows)
+            say(render_paraphrases(scores, len(rows)))
     if as_json:
         table = robustness and robustness.to_dict()
-        say_json({"results": str(output), **summarize(results), "robustness": table, "pace": pace.to_dict()})
+        said = {"results": str(output), **summarize(results), "robustness": table, "pace": pace.to_dict()}
+        say_json({**said, "paraphrases": [each.to_dict() for each in scores]})
 
 
 def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str, pace: "Pace | None" = None):

@@ -1,6 +1,7 @@
 """What is recorded and evaluated in a simulator."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from focusvla.config.checks import require as _require
@@ -140,6 +141,11 @@ class EvaluationConfig:
     robustness: bool = False
     """Whether to play LIBERO-PRO's variants of the suites as well, and controls that keep a policy from reading and from
     seeing."""
+    paraphrases: Path | None = None
+    """LIBERO-Para's table (`libero_para_metadata.csv`), whose rows are played besides: tasks of LIBERO-Goal in other
+    words."""
+    paraphrase_sample: int = 0
+    """How many of its rows, drawn evenly over their kinds; 0 for all, 4,092."""
     controls: tuple[Control, ...] = ()
     """What to keep from the policy in episodes that are played besides: another task's instruction or another episode's
     pictures in place of its own, or what one of its streams adds."""
@@ -193,6 +199,7 @@ class EvaluationConfig:
             _require(getattr(self, field) > 0, field, "a positive number", getattr(self, field))
         for field in (
             "actions_per_inference",
+            "paraphrase_sample",
             "trials",
             "recorded_trials",
             "video_size",

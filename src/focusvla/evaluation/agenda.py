@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from focusvla.config import EvaluationConfig
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.episodes import PlannedEpisode
+from focusvla.evaluation.paraphrases import SUITE, read_paraphrases
 from focusvla.evaluation.results import (
     ACTION_QUERIES_SILENCED,
     LANGUAGE_BLIND,
+    PARAPHRASED,
     VISION_BLIND,
     VISION_SILENCED,
 )
@@ -23,6 +25,7 @@ from focusvla.simulation.environment import suite_task, suite_tasks
 from focusvla.suites import Protocol, clean_suite, suites, task_in_variant
 
 CONTROLS = {
+    PARAPHRASED: "the instruction in other words",
     LANGUAGE_BLIND: "another task's instruction",
     VISION_BLIND: "another episode's pictures",
     VISION_SILENCED: "vision stream silenced",
@@ -50,8 +53,23 @@ def plan_episodes(config: EvaluationConfig, rules: Protocol) -> list[PlannedEpis
         raise ConfigurationError(
             f"num_shards={config.num_shards}: expected at most {len(tasks)}, the tasks to share out."
         )
+    if config.paraphrases:
+        _add_paraphrases(config, tasks)
     mine = list(tasks.values())[config.shard :: config.num_shards]
     return [planned for episodes in mine for planned in episodes]
+
+
+def _add_paraphrases(config: EvaluationConfig, tasks: dict[tuple[str, int], list[PlannedEpisode]]) -> None:
+    if SUITE not in config.suites:
+        raise ConfigurationError(
+            f"paraphrases: expected {SUITE} among the suites, whose tasks they are of, got {', '.join(config.suites)}. "
+            f"Add it to --suites."
+        )
+    assert config.paraphrases is not None
+    rows = read_paraphrases(config.paraphrases, config.tasks, config.paraphrase_sample)
+    for row in dict.fromkeys((row.task, row.trial, row.words) for row in rows):
+        task, trial, words = row
+        tasks[SUITE, task].append(PlannedEpisode(SUITE, task, trial, PARAPHRASED, words))
 
 
 def _episodes_of_task(

@@ -4,6 +4,7 @@ Nothing here needs torch, so a simulating process holds a simulator and no model
 """
 
 import dataclasses
+import hashlib
 import tempfile
 import time
 import traceback
@@ -52,17 +53,21 @@ class PlannedEpisode:
     trial: int
     condition: str = ""
     """What the policy is kept from, a control such as `VISION_BLIND`; empty for nothing."""
+    words: str = ""
+    """What it reads in the instruction's place under `PARAPHRASED`."""
 
     @property
     def name(self) -> str:
         """Stem of the episode's files."""
         condition = self.condition and f"-{self.condition}"
+        if self.words:
+            condition += f"-{hashlib.sha256(self.words.encode()).hexdigest()[:12]}"
         return f"{self.suite}{condition}-task-{self.task:03d}-trial-{self.trial:03d}"
 
     @classmethod
     def of(cls, result: EpisodeResult) -> "PlannedEpisode":
         """The episode that `result` tells of."""
-        return cls(result.suite, result.task, result.trial, result.condition)
+        return cls(result.suite, result.task, result.trial, result.condition, result.words)
 
 
 @dataclass(frozen=True)
@@ -215,6 +220,8 @@ class EpisodePlayer:
         self._pictures[len(self._recorder.actions)] = dict(observation.images)
         if self._planned.condition == LANGUAGE_BLIND:
             observation = dataclasses.replace(observation, instruction=self._another_instruction())
+        if self._planned.words:
+            observation = dataclasses.replace(observation, instruction=self._planned.words)
         self._asked = time.perf_counter()
         return Question(self._planned, len(self._recorder.asked), observation)
 
@@ -247,6 +254,7 @@ class EpisodePlayer:
             disturbance=disturbed.kind if disturbed else "",
             disturbed_at=disturbed.step if disturbed else None,
             closings_after=disturbed.closings if disturbed else None,
+            words=planned.words,
             chunks=str(setting.chunks),
             mean_jerk=mean_jerk(np.stack(recorder.states), setting.traits.spec) if played else None,
             seconds_by_activity={name: round(value, 3) for name, value in self._stopwatch.seconds.items()},

@@ -342,6 +342,7 @@ class _Record:
             protocol_revision=self._rules.revision,
             policy=setting.traits.identity,
             actions_per_inference=setting.actions_per_inference,
+            words=planned.words,
             chunks=str(setting.chunks),
             error=reason,
             versions=versions(),

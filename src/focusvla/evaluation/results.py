@@ -23,6 +23,8 @@ LANGUAGE_BLIND = "language_blind"
 """Condition: the policy reads another task's instruction."""
 VISION_BLIND = "vision_blind"
 """Condition: the policy sees the pictures of another episode of the same task."""
+PARAPHRASED = "paraphrased"
+"""Condition: the policy reads the task's instruction in other words."""
 VISION_SILENCED = "vision_silenced"
 """Condition: what the policy's layers attend to in the pictures adds nothing; its language model still sees them."""
 ACTION_QUERIES_SILENCED = "action_queries_silenced"
@@ -39,6 +41,7 @@ _ADDED: Mapping[str, Any] = {
     "closings_after": None,
     "chunks": "",
     "mean_jerk": None,
+    "words": "",
     "seconds_by_activity": {},
 }
 """Fields that results have not had from their beginning, with what was true of lines without them."""
@@ -81,6 +84,8 @@ class EpisodeResult:
     """How chunks were played and how late they came, as `ChunkConfig` says; empty: open loop, and at once."""
     mean_jerk: float | None = None
     """Of the arm, see `focusvla.evaluation.motion`; None where it is not known."""
+    words: str = ""
+    """What the policy read in the instruction's place under `PARAPHRASED`; empty otherwise."""
     seconds_by_activity: dict[str, float] = field(default_factory=dict)
     """What `seconds` went into: building the environment, simulating, drawing, and waiting for the policy's answers."""
 
@@ -359,7 +364,7 @@ def join_results(parts: Sequence[Sequence[EpisodeResult]]) -> list[EpisodeResult
 
 def _identity(result: EpisodeResult) -> tuple[Any, ...]:
     return (
-        *(result.suite, result.condition, result.task, result.trial, result.seed),
+        *(result.suite, result.condition, result.words, result.task, result.trial, result.seed),
         *(result.protocol, result.protocol_revision, result.actions_per_inference, result.chunks),
     )
 

@@ -230,7 +230,9 @@ def table_of_robustness(results: Sequence[EpisodeResult]) -> Table:
     for result in results:
         axis = axis_of(result.suite, result.condition), clean_suite(result.suite)
         task = clean_task(result.suite, result.task)
-        if not result.error:
+        if (
+            not result.error and not result.words
+        ):  # a start has many paraphrases, which have a table of their own
             outcomes.setdefault(axis, {})[task, result.trial] = result.success
     shown = [suite for suite in suites() if ("clean", suite) in outcomes]
     if not shown:
@@ -415,7 +417,7 @@ def match_outcomes(first: Sequence[EpisodeResult], second: Sequence[EpisodeResul
     """
     require_one_protocol({"the first": first, "the second": second})
     outcomes = [
-        {(r.suite, r.condition, r.task, r.trial, r.seed): r.success for r in results if not r.error}
+        {(r.suite, r.condition, r.words, r.task, r.trial, r.seed): r.success for r in results if not r.error}
         for results in (first, second)
     ]
     shared = outcomes[0].keys() & outcomes[1].keys()
