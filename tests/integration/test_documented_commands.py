@@ -77,6 +77,8 @@ REPLACED = {
     r"(evaluate .* results/(?:all|both|part|robust).*)": r"\1 --no-videos",  # most of the time would be theirs
     r" paper=results/spatial .*": " paper=results/all",
     r"(focusvla serve.*)": rf"\1 & {IS_SERVED}; kill $!; wait $!",
+    r"(focusvla evaluate --policy websocket://localhost:)8000(.*)": rf"focusvla serve runs/mini --port {PORT} & {IS_SERVED}; "
+    rf"\g<1>{PORT}\2; kill $!; wait $!",
     r"(.*part-)0 --shard 0 (--num-shards 4) --tasks 2(.*)": ALL_SHARDS,
     **({} if find_spec("rerun") else {r" --rerun \S+": ""}),
 }
@@ -164,11 +166,21 @@ worse = "plain"
 """
 
 
+MY_POLICY = """
+import numpy as np
+class MyPolicy:
+    cameras, chunk_length, remembers = ("image",), 8, False
+    def reset(self): pass
+    def infer(self, observation): return np.zeros((8, 2), np.float32)
+"""
+
+
 def prepare(tmp_path: Path) -> None:
     """What the commands find and none of them makes: other people's data, pictures, studies, a home."""
     for study in ("attention.toml", "benchmarks/studies/attention.toml"):
         (tmp_path / study).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / study).write_text(SMALL_STUDY)
+    (tmp_path / "my_policy.py").write_text(MY_POLICY)
     for path in ("results", ".local/share/bash-completion/completions", ".zfunc", ".config/fish/completions"):
         (tmp_path / path).mkdir(parents=True)
     mine = write_lerobot(tmp_path / "data/mine", random_source(libero_spec(256), (9, 8, 7)))

@@ -9,20 +9,23 @@ from rich.table import Table
 from focusvla.cli.output import AsJson, for_people, say, say_device, say_json
 from focusvla.cli.progress import bar
 from focusvla.config import EvaluationConfig
+from focusvla.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from focusvla.evaluation.pace import Pace
+    from focusvla.evaluation.policies import PolicySource
 
 _EVALUATION = EvaluationConfig()
 
 
 def evaluate(
-    checkpoint: Path,
     output: Path,
+    checkpoint: Path | None = None,
+    policy: str = "",
     config: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = _EVALUATION,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a checkpoint in the simulator.
+    """Evaluate a checkpoint, or another policy, in the simulator.
 
     Example: focusvla evaluate --checkpoint runs/mini --output results/wide --protocol libero_wide
 
@@ -33,8 +36,9 @@ def evaluate(
     `focusvla tables` prints it, "paraphrases" a list of {"kind", "success": RATE, "pride"}, of all first.
 
     Args:
-        checkpoint: A checkpoint, a run (its newest), or an installed one's name.
         output: Folder of the results: a JSON line per episode, videos.
+        checkpoint: A checkpoint, a run (its newest), or an installed one's name.
+        policy: Or another: websocket://HOST:PORT or MODULE:CLASS.
         config: Which episodes.
     """
     from focusvla.evaluation.pace import Pace
@@ -44,7 +48,8 @@ def evaluate(
 
     robustness, scores, pace = None, [], Pace()
     with for_people(as_json):
-        results = run_evaluation(checkpoint, output, config, pace=pace)
+        source = _source(checkpoint, policy, config)
+        results = run_evaluation(source, output, config, pace=pace)
         if config.robustness:
             robustness = table_of_robustness(results)
             say(render(robustness, "markdown"))
@@ -58,8 +63,25 @@ def evaluate(
         say_json({**said, "paraphrases": [each.to_dict() for each in scores]})
 
 
-def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str, pace: "Pace | None" = None):
-    """Evaluate with a progress bar; `pace` is told of what is played."""
+def _source(checkpoint: Path | None, policy: str, config: EvaluationConfig) -> "Path | PolicySource":
+    if (checkpoint is None) == (not policy):
+        got = "both" if policy else "neither"
+        raise ConfigurationError(f"evaluate: expected either --checkpoint or --policy, got {got}.")
+    if checkpoint is not None:
+        return checkpoint
+    from focusvla.evaluation.foreign import foreign_source
+
+    return foreign_source(policy, config)
+
+
+def play(
+    policy: "Path | PolicySource",
+    output: Path,
+    config: EvaluationConfig,
+    label: str,
+    pace: "Pace | None" = None,
+):
+    """Evaluate a checkpoint or another policy with a progress bar; `pace` is told of what is played."""
     from focusvla.evaluation.evaluate import evaluate as run
     from focusvla.evaluation.pace import Pace
     from focusvla.evaluation.policies import source_of
@@ -79,13 +101,14 @@ def play(checkpoint: Path, output: Path, config: EvaluationConfig, label: str, p
             if remark:
                 shown.say(remark)
 
-        source = source_of(checkpoint, config)
-        say_device(source.device)
+        source = source_of(policy, config) if isinstance(policy, Path) else policy
+        if not source.is_foreign:
+            say_device(source.device)
         return run(source, config, output, on_progress)
 
 
 def run_evaluation(
-    checkpoint: Path,
+    policy: "Path | PolicySource",
     output: Path,
     config: EvaluationConfig,
     label: str = "evaluation",
@@ -100,7 +123,7 @@ def run_evaluation(
     )
     from focusvla.suites import protocol_of
 
-    results = play(checkpoint, output, config, label, pace)
+    results = play(policy, output, config, label, pace)
     clean = clean_results(results)
     rules = protocol_of(config.suites, config.protocol).name
     expert = expert_rates(rules)

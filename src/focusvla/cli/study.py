@@ -241,7 +241,7 @@ def _row(name: str, arguments: Sequence[str]) -> "Row":
 
 
 def _evaluation(arguments: Sequence[str]) -> EvaluationConfig:
-    _require_none_of(arguments, ("--checkpoint", "--output", "--shard", "--num-shards"))
+    _require_none_of(arguments, ("--checkpoint", "--policy", "--output", "--shard", "--num-shards"))
     call: Any = parse("evaluate", evaluate, [*arguments, "--checkpoint", "run", "--output", "results"])
     return call.keywords["config"]
 

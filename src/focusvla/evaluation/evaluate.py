@@ -38,7 +38,8 @@ from focusvla.suites import Protocol, protocol, protocol_of, protocols, suite_of
 from focusvla.versions import versions
 from focusvla_client import Spec
 
-_NOT_RULES = ("checkpoint", "device", "source", "shard", "num_shards", "planned")
+_OF_POLICY = ("checkpoint", "device", "policy", "conventions", "cameras", "chunk_length")
+_NOT_RULES = (*_OF_POLICY, "source", "shard", "num_shards", "planned")
 """What `protocol.json` holds besides the values that results must share."""
 
 _BROKEN_AT_FIRST = 8
@@ -84,7 +85,7 @@ def evaluate(
     rules = protocol_of(config.suites, config.protocol)
     planned = plan_episodes(config, rules)
     system = _actor_system(config)
-    num_players = min(config.workers or system.num_cores(), len(planned))
+    num_players = min(config.workers or system.num_cores(), len(planned), source.max_players or len(planned))
     if config.executor == "ray":
         num_players = min(num_players, system.num_cores())  # more would wait for room
     scheduler = Scheduler(system, source, num_players, _limits(config, source))
@@ -94,7 +95,12 @@ def evaluate(
         silenced = [control for control in config.controls if control in SILENCED]
         if silenced and not traits.attends:
             raise ConfigurationError(
-                f"controls: expected none that silence a stream, got {', '.join(silenced)}. The policy does not attend."
+                f"controls: expected none that silence a stream, got {', '.join(silenced)}. "
+                + (
+                    "Nothing inside a policy of --policy can be silenced."
+                    if source.is_foreign
+                    else "It does not attend."
+                )
             )
         with only_writer(output, "evaluation"):
             record = _Record(output, config, rules, traits, source, planned, on_progress)
@@ -174,7 +180,7 @@ class _Record:
         steps = actions_per_inference(config, rules, traits.chunk_length)
         self._actions_per_inference = steps
         self._traits, self._parts = traits, source.parts
-        described = rules.to_dict() | {"checkpoint": source.description, "device": source.device}
+        described = rules.to_dict() | source.described(traits)
         shared_out = {"shard": config.shard, "num_shards": config.num_shards, "planned": len(planned)}
         require_same_rules(output, described)
         self._file = ResultsFile(

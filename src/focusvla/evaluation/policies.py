@@ -37,6 +37,22 @@ class PolicySource:
     """Of torch's, where it answers."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """By suite, the part of its mixture as whose robot it answers; none if it has one set of statistics."""
+    is_foreign: bool = False
+    """Whether it is no checkpoint of ours, but what `--policy` names."""
+    max_players: int = 0
+    """How many episodes may be played side by side, 1 for a policy that remembers; 0 for any number."""
+
+    def described(self, traits: PolicyTraits) -> dict[str, Any]:
+        """What `protocol.json` says of it: of a foreign policy also what was taken for its conventions."""
+        if not self.is_foreign:
+            return {"checkpoint": self.description, "device": self.device}
+        return {
+            "checkpoint": "",
+            "policy": self.description,
+            "conventions": traits.spec.to_dict(),
+            "cameras": list(traits.cameras),
+            "chunk_length": traits.chunk_length,
+        }
 
 
 def checkpoint_source(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from focusvla.suites.libero_published import EXPERT_SOLVES, PAPER
 from focusvla.suites.protocol import Protocol
@@ -16,6 +17,12 @@ from focusvla_client.spec import (
 
 LIBERO_CAMERAS = ("image", "image2")
 """Of the scene and of the hand, as the published LeRobot conversion calls them."""
+OPENPI_IMAGE_FIELDS: Mapping[str, str] = MappingProxyType(
+    dict(zip(LIBERO_CAMERAS, ("observation/image", "observation/wrist_image"), strict=True))
+)
+"""What openpi's client for LIBERO calls them."""
+OPENPI_IMAGE_SIZE = 224
+"""Pixels a side of the pictures that it sends."""
 
 
 def libero_spec(image_size: int) -> Spec:

@@ -147,6 +147,8 @@ def _own_policy(
 ) -> FocusVLAPolicy | str:
     """The policy that was evaluated, with the model of those `loaded` as another part's robot; or a sentence that says
     why it is not at hand."""
+    if "policy" in contents.protocol:
+        return f"{contents.protocol['policy']} is no checkpoint of ours: where it looked is its own matter."
     try:
         checkpoint = open_checkpoint(Path(contents.protocol["checkpoint"]))
         for policy in loaded:

@@ -63,12 +63,16 @@ class Evaluation:
             CheckpointError: the evaluated checkpoint is not where it was.
         """
         protocol = read_protocol(results)
-        experiment = open_checkpoint(Path(protocol["checkpoint"])).experiment
-        is_blind = experiment.model.vision.encoder == "none"
+        foreign = protocol.get("policy", "")
+        if foreign:
+            is_blind = not protocol["cameras"]
+        else:
+            experiment = open_checkpoint(Path(protocol["checkpoint"])).experiment
+            is_blind = experiment.model.vision.encoder == "none"
         return cls(
             label="widened starts" if protocol["displacement_meters"] else "standard starts",
             results=results,
-            policy=policy or ("vision-blind baseline" if is_blind else "FocusVLA"),
+            policy=policy or foreign or ("vision-blind baseline" if is_blind else "FocusVLA"),
             is_blind=is_blind,
         )
 
@@ -116,7 +120,11 @@ class EvaluationContents:
         first, tasks = self.episodes[0], sorted({episode.task for episode in self.episodes})
         suites = sorted({episode.suite for episode in self.episodes})
         trials = 1 + max(episode.trial for episode in self.episodes)
-        values = ["--checkpoint", self.protocol["checkpoint"], "--output", self.evaluation.results]
+        if foreign := self.protocol.get("policy"):
+            values = ["--policy", foreign]
+        else:
+            values = ["--checkpoint", self.protocol["checkpoint"]]
+        values += ["--output", self.evaluation.results]
         values += [
             "--suites",
             *suites,

@@ -132,7 +132,7 @@ class WebsocketPolicy:
         """
         with self._one_at_a_time:
             request_id = next(self._request_ids)
-            request = packed_request(observation, self.cameras, request_id)
+            request = self._packed(observation, request_id)
             actions, self._warnings = self._tried(lambda: self._ask(request, request_id))
             return actions
 
@@ -146,6 +146,18 @@ class WebsocketPolicy:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _met(self, message: Any) -> Metadata:
+        """What a server says of itself in its first message."""
+        return Metadata.of(message)
+
+    def _packed(self, observation: Observation, request_id: int) -> bytes:
+        """A question as it is sent."""
+        return packed_request(observation, self.cameras, request_id)
+
+    def _checked(self, answer: Any, request_id: int) -> Tuple[np.ndarray, List[str]]:
+        """The actions, (steps, action), and warnings of an answer to that question."""
+        return checked_answer(answer, request_id, len(self.spec.action))
 
     def _tried(self, work: Callable[[], _Result]) -> _Result:
         """`work`, again and again while the server is lost."""
@@ -184,7 +196,7 @@ class WebsocketPolicy:
                     f"an answer may have {MAX_ANSWER_BYTES})."
                 ) from error
             raise
-        return checked_answer(answer, request_id, len(self.spec.action))
+        return self._checked(answer, request_id)
 
     def _connect(self) -> Tuple[ClientConnection, Metadata]:
         host, port = self._address
@@ -208,7 +220,7 @@ class WebsocketPolicy:
                     f"{self._name}: {reason}. Set the environment variable {API_KEY_VARIABLE} or pass api_key."
                 ) from None
             raise
-        server = Metadata.of(_message(connection, self._connect_timeout_seconds))
+        server = self._met(_message(connection, self._connect_timeout_seconds))
         if self._required is None:
             self._required, self._required_by = server.spec, "the policy server found first"
         self._required.require_equal(server.spec, self._required_by, "the policy server")

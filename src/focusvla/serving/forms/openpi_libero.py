@@ -6,7 +6,6 @@ position, axis angle and two fingers; a displacement and a gripper command of -1
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from focusvla.errors import ConfigurationError
@@ -18,12 +17,10 @@ from focusvla.serving.forms.fields import (
     require_fields,
 )
 from focusvla.suites.libero import LIBERO_CAMERAS, libero_spec
+from focusvla.suites.libero import OPENPI_IMAGE_FIELDS as IMAGE_FIELDS
 from focusvla_client import Observation, Spec
 
 OPENPI_LIBERO = "openpi LIBERO"
-IMAGE_FIELDS: Mapping[str, str] = MappingProxyType(
-    dict(zip(LIBERO_CAMERAS, ("observation/image", "observation/wrist_image"), strict=True))
-)
 
 
 def is_libero(message: Mapping[str, Any]) -> bool:
