@@ -125,6 +125,14 @@ def test_a_class_is_evaluated_and_the_same_command_resumes_and_another_class_is_
     run(f"evaluate --policy scripted:Counts --output out {REACH}", code=2)
     assert "scripted.Counts-" in capsys.readouterr().err
 
+    capsys.readouterr()
+    run(f"diagnose --policy scripted:Follows --output out {REACH} --json")
+    found = json.loads(capsys.readouterr().out)
+    assert {control: measured["success"]["successes"] for control, measured in found.items()} == {
+        "": 2,
+        "language_blind": 2,
+        "vision_blind": 0,
+    }
     run("report --output report.html --results out")
     assert "scripted:Follows" in (here / "report.html").read_text()
 
@@ -315,3 +323,31 @@ def test_a_server_that_is_gone_ends_the_evaluation_and_the_same_command_resumes_
     with ServerProcess(checkpoint, "--device", "cpu", port=int(address.rpartition(":")[2])):
         run(f"evaluate --policy {address} --output out {REACH}")
     assert [row[-1] for row in played("out")] == ["", ""]
+
+
+def test_a_server_that_dies_between_two_answers_is_looked_for_and_then_told_of():
+    answered: list[dict] = []
+
+    def answer(request: dict, connection: ServerConnection) -> dict:
+        answered.append(request)
+        return {"actions": np.zeros((10, 7))}
+
+    with openpi_server(answer) as port:
+        policy = ServedPolicy("127.0.0.1", port, LIBERO, "")
+        policy.infer([question(libero_spec(224))])
+    with pytest.raises(WorkerError, match=r"not reachable in 5 attempt.*the same command goes on"):
+        policy.infer([question(libero_spec(224))])
+    assert len(answered) == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ("--output out", "a checkpoint or --policy, got neither"),
+        ("run --policy scripted:Follows --output out", "got both"),
+        ("--policy scripted:Follows --data data --output out", "no --data with --policy"),
+    ],
+)
+def test_a_diagnosis_is_of_a_checkpoint_or_of_another_policy_played(flags, complaint, here, capsys):
+    run(f"diagnose {flags}", code=2)
+    assert complaint in " ".join(capsys.readouterr().err.split())

@@ -65,6 +65,7 @@ IN_SMALL_WORLD = {
 BOTH_HOSTS = r"for host in 1 2; do \1 --nproc-per-node 1\2 localhost:29517\3 & done; wait -n; wait -n"
 ALL_SHARDS = r"for part in {0..3}; do \g<1>$part --shard $part \2 --tasks {0..3}\3; done"
 IS_SERVED = f"until curl --silent --fail localhost:{PORT}/healthz; do kill -0 $!; sleep 1; done"
+BESIDE_ITS_SERVER = rf"focusvla serve runs/mini --port {PORT} & {IS_SERVED}; \g<1>{PORT}\2; kill $!; wait $!"
 # Published weights, GPUs, hosts and a library of 500 MB that are not here, and what stands for them.
 REPLACED = {
     r"train paper\w*": "train tiny",
@@ -77,8 +78,7 @@ REPLACED = {
     r"(evaluate .* results/(?:all|both|part|robust).*)": r"\1 --no-videos",  # most of the time would be theirs
     r" paper=results/spatial .*": " paper=results/all",
     r"(focusvla serve.*)": rf"\1 & {IS_SERVED}; kill $!; wait $!",
-    r"(focusvla evaluate --policy websocket://localhost:)8000(.*)": rf"focusvla serve runs/mini --port {PORT} & {IS_SERVED}; "
-    rf"\g<1>{PORT}\2; kill $!; wait $!",
+    r"(focusvla evaluate --policy websocket://localhost:)8000(.*)": BESIDE_ITS_SERVER,
     r"(.*part-)0 --shard 0 (--num-shards 4) --tasks 2(.*)": ALL_SHARDS,
     **({} if find_spec("rerun") else {r" --rerun \S+": ""}),
 }

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -12,11 +12,15 @@ from focusvla.cli.progress import bar
 from focusvla.config import EvaluationConfig
 from focusvla.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from focusvla.evaluation.diagnosis import Diagnosis
+
 _EVALUATION = EvaluationConfig(videos=False)
 
 
 def diagnose(
-    checkpoint: tyro.conf.Positional[Path],
+    checkpoint: tyro.conf.Positional[Path | None] = None,
+    policy: str = "",
     data: tuple[str, ...] = (),
     output: Path | None = None,
     config: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = _EVALUATION,
@@ -26,13 +30,13 @@ def diagnose(
 
     Example: focusvla diagnose runs/mini --data data/object --output results/diagnosis
 
-    A stream of its layers, the instruction or the pictures: with `data`, by its error on episodes that training held out;
-    with `output`, by its success in the simulator. Interrupted, the same command goes on. With --json: {CONTROL: {"l1":
-    MEAN, "l1_difference": MEAN, "success": RATE}}, CONTROL as in results.jsonl, MEAN {"mean", "interval_95", "frames",
+    With `data`, by its error on held-out episodes; with `output`, by its success when played. With --json: {CONTROL: {"l1": MEAN,
+    "l1_difference": MEAN, "success": RATE}}, CONTROL as in results.jsonl, MEAN {"mean", "interval_95", "frames",
     "episodes"}, RATE as of `evaluate`.
 
     Args:
         checkpoint: A checkpoint, a run (its newest), or an installed one's name.
+        policy: Or another, as of `evaluate`, with `output` alone.
         data: Its training data; of a mixture a part, or all if joint.
         output: Folder of the episodes to play.
         config: Which episodes, under all controls if none are named.
@@ -50,8 +54,13 @@ def diagnose(
         )
     if config.robustness:
         raise ConfigurationError("robustness: expected none here, got --robustness. Use `focusvla evaluate`.")
-    opened = open_checkpoint(checkpoint)
     errors, results = None, []
+    if checkpoint is None:
+        _show(Diagnosis(None, _play_foreign(policy, data, output, config, as_json)), as_json)
+        return
+    if policy:
+        raise ConfigurationError("diagnose: expected a checkpoint or --policy, got both.")
+    opened = open_checkpoint(checkpoint)
     with for_people(as_json):
         statistics = opened.statistics
         part = None
@@ -63,15 +72,35 @@ def diagnose(
                 [Path(each) for each in data], normalized_by="joint", open_source=open_source
             )
             part = part_of_data(statistics, source)
-        policy = load_policy(opened.folder, say_device(config.device), part, config.pictures)
+        loaded = load_policy(opened.folder, say_device(config.device), part, config.pictures)
         if source is not None:
             with bar("errors") as shown:
-                errors = measure_action_errors(policy, source, shown.update)
+                errors = measure_action_errors(loaded, source, shown.update)
         if output is not None:
-            config = replace(config, controls=config.controls or controls_of(policy))
+            config = replace(config, controls=config.controls or controls_of(loaded))
             results = play(opened.folder, output, config, "diagnosis")
-    found = Diagnosis(errors, results)
+    _show(Diagnosis(errors, results), as_json)
+
+
+def _show(found: "Diagnosis", as_json: bool) -> None:
     if as_json:
         say_json(found.to_dict())
     else:
         say(found.to_markdown())
+
+
+def _play_foreign(
+    policy: str, data: tuple[str, ...], output: Path | None, config: EvaluationConfig, as_json: bool
+):
+    """The episodes of a policy that is no checkpoint, under the controls that need nothing of its inside."""
+    from focusvla.evaluation.foreign import foreign_source
+
+    if not policy:
+        raise ConfigurationError("diagnose: expected a checkpoint or --policy, got neither.")
+    if data or output is None:
+        raise ConfigurationError(
+            "diagnose: expected --output and no --data with --policy: only a checkpoint is measured on data."
+        )
+    with for_people(as_json):
+        config = replace(config, controls=config.controls or ("language_blind", "vision_blind"))
+        return play(foreign_source(policy, config), output, config, "diagnosis")
