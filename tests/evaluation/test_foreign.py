@@ -5,6 +5,7 @@ import dataclasses
 import json
 import threading
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,11 @@ def test_a_class_that_remembers_is_reset_at_an_episodes_start_and_answers_one_ep
         ("--policy scripted:Follows --checkpoint run", "got both"),
         ("--policy scripted:Missing", "expected a class Missing"),
         ("--policy missing_module:Follows", "missing_module"),
-        ("--policy ws://host:1", "expected websocket://HOST:PORT or MODULE:CLASS"),
+        ("--policy ws://host:1", "expected websocket://HOST:PORT, MODULE:CLASS or lerobot:FOLDER"),
+        pytest.param(
+            *("--policy lerobot:folder", "needs the lerobot library"),
+            marks=pytest.mark.skipif(find_spec("lerobot") is not None, reason="lerobot is here"),
+        ),
         ("--policy websocket://host", "expected websocket://HOST:PORT"),
         ("--policy scripted:Follows --statistics a", "statistics: expected none with --policy"),
         ("--policy a/b=scripted:Follows", "policy: expected NAME= of letters"),

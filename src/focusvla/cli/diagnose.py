@@ -30,9 +30,9 @@ def diagnose(
 
     Example: focusvla diagnose runs/mini --data data/object --output results/diagnosis
 
-    With `data`, by its error on held-out episodes; with `output`, by its success when played. With --json: {CONTROL: {"l1": MEAN,
-    "l1_difference": MEAN, "success": RATE}}, CONTROL as in results.jsonl, MEAN {"mean", "interval_95", "frames",
-    "episodes"}, RATE as of `evaluate`.
+    With `data`, by its error on held-out episodes; with `output`, by its success when played. With --json:
+    {CONTROL: {"l1": MEAN, "l1_difference": MEAN, "success": RATE}}, CONTROL as in results.jsonl, MEAN {"mean",
+    "interval_95", "frames", "episodes"}, RATE as of `evaluate`.
 
     Args:
         checkpoint: A checkpoint, a run (its newest), or an installed one's name.

@@ -38,7 +38,7 @@ def evaluate(
     Args:
         output: Folder of the results: a JSON line per episode, videos.
         checkpoint: A checkpoint, a run (its newest), or an installed one's name.
-        policy: Or another: websocket://HOST:PORT or MODULE:CLASS.
+        policy: Or another: websocket://HOST:PORT, MODULE:CLASS, lerobot:FOLDER.
         config: Which episodes.
     """
     from focusvla.evaluation.pace import Pace

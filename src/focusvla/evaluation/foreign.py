@@ -1,4 +1,5 @@
-"""Policies that are no checkpoint of ours, by what `--policy` names: a server of openpi's protocol, or a Python class."""
+"""Policies that are no checkpoint of ours, by what `--policy` names: a server of openpi's protocol, a Python
+class, or a policy of LeRobot's."""
 
 import importlib
 import inspect
@@ -18,6 +19,7 @@ from focusvla.errors import ConfigurationError
 from focusvla.evaluation.commands import require_commands
 from focusvla.evaluation.episodes import PolicyTraits, Question
 from focusvla.evaluation.identity import PolicyIdentity
+from focusvla.evaluation.lerobot_policy import LeRobotPolicy, require_lerobot
 from focusvla.evaluation.policies import PolicySource
 from focusvla.evaluation.served import ServedPolicy
 from focusvla.suites import suite_of
@@ -30,8 +32,8 @@ _CLASS = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
 
 
 def foreign_source(policy: str, config: EvaluationConfig) -> PolicySource:
-    """The policy that `policy` names, `websocket://HOST:PORT` or `MODULE:CLASS`, with `NAME=` before it if results shall
-    call it so.
+    """The policy that `policy` names, `websocket://HOST:PORT`, `MODULE:CLASS` or `lerobot:FOLDER`, with `NAME=`
+    before it if results shall call it so.
 
     A class is imported here, from the present folder too: it is the user's own code, and runs as such.
 
@@ -43,14 +45,23 @@ def foreign_source(policy: str, config: EvaluationConfig) -> PolicySource:
         raise ConfigurationError(
             f"policy: expected NAME= of letters, digits, dots and dashes, a letter first, got {policy!r}."
         )
+    is_lerobot = where.startswith("lerobot:")
     for field, usual in vars(EvaluationConfig()).items():
-        if field in ("device", "inference", "pictures", "statistics") and getattr(config, field) != usual:
+        own = ("inference", "pictures", "statistics", *(() if is_lerobot else ("device",)))
+        if field in own and getattr(config, field) != usual:
             raise ConfigurationError(
                 f"{field}: expected none with --policy, whose own matter it is, got {getattr(config, field)!r}."
             )
+    device = "cpu"
     if where.startswith("websocket://"):
         host, port = _address(where)
         factory, arguments, remembers = ServedPolicy, (host, port, config.suites, name), False
+    elif is_lerobot:
+        require_lerobot()
+        from focusvla.devices import choose_device  # with torch
+
+        device, remembers = str(choose_device(config.device)), False
+        factory, arguments = LeRobotPolicy, (where.removeprefix("lerobot:"), device, config.suites, name)
     elif found := _CLASS.fullmatch(where):
         folder = str(Path.cwd())
         made = _class_of(found["module"], found["name"], folder)
@@ -58,14 +69,15 @@ def foreign_source(policy: str, config: EvaluationConfig) -> PolicySource:
         factory, arguments = PythonPolicy, (found["module"], found["name"], folder, config.suites, name)
     else:
         raise ConfigurationError(
-            f"policy: expected websocket://HOST:PORT or MODULE:CLASS, perhaps after NAME=, got {policy!r}."
+            f"policy: expected websocket://HOST:PORT, MODULE:CLASS or lerobot:FOLDER, perhaps after NAME=, "
+            f"got {policy!r}."
         )
     if remembers and config.workers > 1:
         raise ConfigurationError(
             f"workers: expected 1 for {policy}, which remembers, got {config.workers}. If its answers depend on nothing "
             "but the observation, give the class `remembers = False`."
         )
-    return PolicySource(factory, arguments, policy, is_foreign=True, max_players=int(remembers))
+    return PolicySource(factory, arguments, policy, device, is_foreign=True, max_players=int(remembers))
 
 
 def _address(policy: str) -> tuple[str, int]:
