@@ -314,14 +314,14 @@ def test_normalization_is_by_the_quantiles_of_all_steps_where_lerobot_has_the_me
 
 
 def test_statistics_without_quantiles_are_refused_with_the_command_that_adds_them(arm_data: Path):
-    from lerobot.policies.factory import make_pre_post_processors
+    from lerobot_policy_focusvla import make_focusvla_pre_post_processors
 
     policy, *_ = new_policy(arm_data)
     policy.config.statistics_of_all_steps = None
     stats = metadata(arm_data).stats
     lacking = stats | {"action": {name: value for name, value in stats["action"].items() if name != "q99"}}
     with pytest.raises(DataError, match="augment_dataset_quantile_stats") as told:
-        make_pre_post_processors(policy.config, dataset_stats=lacking)
+        make_focusvla_pre_post_processors(policy.config, lacking)
     (module,) = re.findall(r"python -m (\S+)", str(told.value))
     assert importlib.util.find_spec(module)
 
