@@ -386,8 +386,21 @@ def write_with_lerobot(
         }
     for key, names in ((STATE_KEY, spec.state), (ACTION_KEY, spec.action)):
         features[key] = {"dtype": "float32", "shape": (len(names),), "names": list(names)}
+    options: dict[str, Any] = {}
+    if with_depth:
+        from lerobot.configs.video import DepthEncoderConfig  # pyright: ignore[reportMissingImports]
+
+        # Of so few and small pictures, several threads of x265 lose some now and then.
+        options["depth_encoder"] = DepthEncoderConfig(
+            extra_options={"x265-params": "pools=none:frame-threads=1"}
+        )
     dataset: Any = LeRobotDataset.create(
-        "theirs", fps=int(spec.control_rate_hz), features=features, root=path, use_videos=not as_images
+        "theirs",
+        fps=int(spec.control_rate_hz),
+        features=features,
+        root=path,
+        use_videos=not as_images,
+        **options,
     )
     for index in range(memory.num_episodes):
         episode = memory.episode(index)
