@@ -20,6 +20,7 @@ from focusvla.evaluation.paraphrases import (
     score_paraphrases,
 )
 from focusvla.evaluation.results import PARAPHRASED, EpisodeResult
+from focusvla.evaluation.tables import table_of_robustness
 from focusvla.suites import protocol
 
 STOVE, BOWL = "turn on the stove", "put the bowl on the stove"
@@ -96,6 +97,12 @@ def test_pride_weighs_success_by_distance(tmp_path):
     assert (scores[0].success.successes, scores[0].success.episodes) == (3, 4)
     assert [score.pride for score in scores[1:]] == pytest.approx([100, 0, 100])
     assert "LIBERO-Para, 3 of 4 rows" in render_paraphrases(score_paraphrases(results[:3], rows), 4)
+
+
+def test_paraphrases_are_no_row_of_the_table_of_robustness(tmp_path):
+    rows = read_paraphrases(write(tmp_path))
+    clean = [dataclasses.replace(played(rows[0], True), condition="", words="")]
+    assert [*table_of_robustness([*clean, played(rows[0], False)]).rows] == ["clean"]
 
 
 def test_a_sample_is_even_over_kinds_and_the_same_each_time(tmp_path):

@@ -25,7 +25,6 @@ from focusvla.simulation.environment import suite_task, suite_tasks
 from focusvla.suites import Protocol, clean_suite, suites, task_in_variant
 
 CONTROLS = {
-    PARAPHRASED: "the instruction in other words",
     LANGUAGE_BLIND: "another task's instruction",
     VISION_BLIND: "another episode's pictures",
     VISION_SILENCED: "vision stream silenced",

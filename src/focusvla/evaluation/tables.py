@@ -228,12 +228,11 @@ def table_of_robustness(results: Sequence[EpisodeResult]) -> Table:
     protocol = require_one_protocol({"": results})
     outcomes: dict[tuple[str, str], dict[tuple[int, int], bool]] = {}
     for result in results:
+        if result.error or result.words:  # a start has many paraphrases, which have a table of their own
+            continue
         axis = axis_of(result.suite, result.condition), clean_suite(result.suite)
         task = clean_task(result.suite, result.task)
-        if (
-            not result.error and not result.words
-        ):  # a start has many paraphrases, which have a table of their own
-            outcomes.setdefault(axis, {})[task, result.trial] = result.success
+        outcomes.setdefault(axis, {})[task, result.trial] = result.success
     shown = [suite for suite in suites() if ("clean", suite) in outcomes]
     if not shown:
         known = ", ".join(name for name, row in suites().items() if row.variants)
