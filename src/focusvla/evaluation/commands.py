@@ -5,7 +5,6 @@ from jaxtyping import Float32
 
 from focusvla.errors import ConfigurationError
 from focusvla_client import Spec
-from focusvla_client.spec import ACTION_JOINT_POSITION
 
 _FAR_OUT = 10.0
 """Full commands, beyond which an action is in other units: policies overshoot -1 to 1 by little."""
@@ -23,7 +22,7 @@ def require_commands(
         raise ConfigurationError(
             f"policy {where}: expected {chunk_length} actions in each answer, got {len(actions)}."
         )
-    if spec.action_space != ACTION_JOINT_POSITION:
+    if not spec.commands_joints:
         far = np.abs(actions).max(axis=0) > _FAR_OUT
         if far.any():
             names = [name for name, is_far in zip(spec.action, far, strict=True) if is_far]
