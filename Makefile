@@ -60,4 +60,5 @@ $(VENV)/runtime.installed: pyproject.toml packages/focusvla-client/pyproject.tom
 
 $(VENV)/dev.installed: $(VENV)/runtime.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(SOURCES) ".[libero,aloha,ray,mini,dev]"
+	$(BIN)/python -m pip install --quiet --no-deps metaworld==3.1.1  # whose pin of MuJoCo is not the others'
 	@touch $@

@@ -61,6 +61,7 @@ IN_SMALL_WORLD = {
     r"libero_(openvla|object)\b": "reach",
     r"libero_(goal|spatial|10|wide|disturbed)\b": r"reach_\1",
     r"libero_(openpi|lerobot|vla_eval)\b": "reach_resized",
+    r"metaworld_easy\b": "reach",
 }
 BOTH_HOSTS = r"for host in 1 2; do \1 --nproc-per-node 1\2 localhost:29517\3 & done; wait -n; wait -n"
 ALL_SHARDS = r"for part in {0..3}; do \g<1>$part --shard $part \2 --tasks {0..3}\3; done"

@@ -14,6 +14,7 @@ from focusvla_client import Environment, Observation, Spec
 from focusvla_client.spec import (
     ACTION_JOINT_POSITION,
     GRIPPER_ABSOLUTE,
+    GRIPPER_EFFORT,
     GRIPPER_NONE,
     GRIPPER_OPEN_NEGATIVE,
     ROTATION_AXIS_ANGLE,
@@ -27,6 +28,7 @@ with half of it, and none in a third of the demonstrations, policies grasped bes
 
 _OPEN: dict[str, Callable[[float], bool]] = {
     GRIPPER_OPEN_NEGATIVE: lambda command: command < 0,
+    GRIPPER_EFFORT: lambda command: command < 0,
     GRIPPER_ABSOLUTE: lambda command: command > 0.5,
     GRIPPER_NONE: lambda command: True,
 }

@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
 from focusvla.errors import ConfigurationError, require_known
-from focusvla.suites import aloha, libero, robotwin
+from focusvla.suites import aloha, libero, metaworld, robotwin
 from focusvla.suites.protocol import Protocol, named_after
 from focusvla.suites.suite import Conventions, Suite
 
@@ -28,7 +28,9 @@ def suites() -> Mapping[str, Suite]:
         ConfigurationError: another package's entry point cannot be loaded, is something else, brings a suite that no
             protocol plays, or takes a name that is taken; the package is named.
     """
-    found = {suite.name: suite for suite in (*libero.SUITES, *aloha.SUITES, *robotwin.SUITES)}
+    found = {
+        suite.name: suite for suite in (*libero.SUITES, *aloha.SUITES, *metaworld.SUITES, *robotwin.SUITES)
+    }
     taken = {each.name for suite in found.values() for each in suite.protocols}
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         rows = _load(point)

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from focusvla.data.episodes import Episode, EpisodeSource
 from focusvla_client import Spec
-from focusvla_client.spec import GRIPPER_OPEN_NEGATIVE
+from focusvla_client.spec import GRIPPER_EFFORT, GRIPPER_OPEN_NEGATIVE
 
 _AROUND = (-1, 0, 1)
 
@@ -84,7 +84,7 @@ def strip_pictures(source: EpisodeSource, strip: EpisodeStrip) -> StripPictures:
 
 def _gripper_events(episode: Episode, spec: Spec) -> list[tuple[str, int]]:
     """The first step at which each gripper is told to close, and the one at which the fingers close fastest after it."""
-    found, sign = [], 1.0 if spec.gripper == GRIPPER_OPEN_NEGATIVE else -1.0
+    found, sign = [], 1.0 if spec.gripper in (GRIPPER_OPEN_NEGATIVE, GRIPPER_EFFORT) else -1.0
     for column in spec.gripper_places:
         name = spec.action[column]
         command = sign * episode.action[:, column]

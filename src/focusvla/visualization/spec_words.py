@@ -7,6 +7,7 @@ from focusvla_client.spec import (
     ACTION_JOINT_POSITION,
     ACTION_POSITION_DELTA,
     GRIPPER_ABSOLUTE,
+    GRIPPER_EFFORT,
     GRIPPER_NONE,
     GRIPPER_OPEN_NEGATIVE,
     IMAGE_BOTTOM_UP_ROTATED_180,
@@ -25,6 +26,7 @@ _WORDS = {
     ROTATION_AXIS_ANGLE: "axis times angle, in radians",
     ROTATION_NONE: "none",
     GRIPPER_OPEN_NEGATIVE: "-1 opens, +1 closes",
+    GRIPPER_EFFORT: "a force, -1 opens, +1 closes",
     GRIPPER_ABSOLUTE: "absolute positions",
     GRIPPER_NONE: "none",
 }

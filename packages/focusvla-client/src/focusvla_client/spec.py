@@ -26,6 +26,8 @@ ROTATION_NONE = "none"
 
 GRIPPER_OPEN_NEGATIVE = "open_negative_one"
 """-1 opens, +1 closes."""
+GRIPPER_EFFORT = "effort"
+"""A force, from -1, which opens, to +1, which closes."""
 GRIPPER_ABSOLUTE = "absolute"
 GRIPPER_NONE = "none"
 
@@ -68,7 +70,7 @@ class Spec:
     rotation: str
     """`ROTATION_AXIS_ANGLE` or `ROTATION_NONE`."""
     gripper: str
-    """`GRIPPER_OPEN_NEGATIVE`, `GRIPPER_ABSOLUTE` or `GRIPPER_NONE`."""
+    """`GRIPPER_OPEN_NEGATIVE`, `GRIPPER_EFFORT`, `GRIPPER_ABSOLUTE` or `GRIPPER_NONE`."""
     control_rate_hz: float
     """Actions per second."""
     grippers: Optional[Tuple[str, ...]] = None
