@@ -167,7 +167,16 @@ def test_an_evaluation_and_a_replay_print_nothing_else_though_simulators_talk(ar
         *("--no-videos", "--actions-per-inference", 4),
     )
     assert found["results"] == str(output)
-    assert set(found) == {"results", "protocol", "success", "tasks", "broken", "robustness", "paraphrases", "pace"}
+    assert set(found) == {
+        "results",
+        "protocol",
+        "success",
+        "tasks",
+        "broken",
+        "robustness",
+        "paraphrases",
+        "pace",
+    }
     assert set(found["pace"]) == {"episodes_per_minute", "seconds_by_activity"}
     (task,) = found["tasks"]
     assert (task["suite"], task["task"], set(task["success"])) == ("libero_object", 2, RATE)
