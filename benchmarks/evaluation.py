@@ -47,7 +47,8 @@ from focusvla.evaluation.evaluate import evaluate
 from focusvla.evaluation.policies import PolicySource
 from focusvla.evaluation.results import EpisodeResult
 from focusvla.simulation.environment import suite_task
-from focusvla.simulation.libero import CAMERAS, HOLD_ACTION, LiberoEnvironment, _quietly, bddl_file
+from focusvla.simulation.libero import CAMERAS, HOLD_ACTION, LiberoEnvironment
+from focusvla.simulation.libero_tasks import bddl_file, quietly
 from focusvla.suites import Start
 from focusvla_client import rollout
 
@@ -71,7 +72,7 @@ def reference_episode(
 ) -> tuple[float, float, np.ndarray, dict[str, np.ndarray]]:
     """Seconds of the reset and of the episode, final joint positions and last observation, through the benchmark's own
     stepping."""
-    with _quietly():
+    with quietly():
         started = time.perf_counter()
         environment.reset()
         environment.set_init_state(init_state)
@@ -205,7 +206,7 @@ def main() -> None:
     ours = Started(task, IMAGE_SIZE)
     actions = record(ours, INIT_STATE)
     recorded = [record(ours, init_state) for init_state in range(4 if arguments.quick else 12)]
-    with _quietly():
+    with quietly():
         from libero.libero.envs import OffScreenRenderEnv
 
         reference = OffScreenRenderEnv(
@@ -233,7 +234,7 @@ def main() -> None:
             f"repeat {repeat + 1}: reference {times['reference'][-1]:.2f} s, ours {seconds:.2f} s", flush=True
         )
     ours.close()
-    with _quietly():
+    with quietly():
         reference.close()
     ours_at_scale = evaluated_episodes(recorded)
     peer: list[dict[str, Any]] = []

@@ -101,7 +101,7 @@ def test_what_a_variant_changes_is_said_in_words():
 @pytest.mark.simulator
 def test_robustness_brings_each_suites_complete_variants_and_two_controls():
     config = EvaluationConfig(
-        suites=("libero_spatial", "libero_object"), tasks=(2,), trials=12, robustness=True
+        suites=("libero_spatial", "libero_object"), tasks=(2,), trials=12, robustness=("pro",)
     )
     planned = plan_episodes(config, protocol("libero_openvla"))
     counts = Counter((episode.suite, episode.condition) for episode in planned)
@@ -119,8 +119,11 @@ def test_what_cannot_be_planned_is_named():
         ({"suites": ("libero_objct",)}, "did you mean 'libero_object'"),
         ({"tasks": (12,)}, r"task=12: expected 0\.\.9"),
         ({"trials": 51}, "trials=51: expected at most 50, the init states of libero_object task 0"),
-        ({"trials": 1, "robustness": True}, "expected at least 2, since a vision-blind policy"),
-        ({"suites": ("libero_90",), "robustness": True}, "robustness: expected suites among libero_spatial"),
+        ({"trials": 1, "robustness": ("pro",)}, "expected at least 2, since a vision-blind policy"),
+        (
+            {"suites": ("libero_90",), "robustness": ("pro",)},
+            "robustness: expected suites among libero_spatial",
+        ),
         ({"suites": ("aloha",)}, "covers libero_spatial.*, libero_90. Name another, or none"),
     ]
     for wrong, message in wrongs:

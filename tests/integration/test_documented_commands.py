@@ -75,6 +75,7 @@ REPLACED = {
     r"--model.ignored-state-dims 6 7": "--model.ignored-state-dims 1",
     r"(torchrun --nnodes 2) --nproc-per-node 4(.*) host1:\d+(.*)": BOTH_HOSTS,
     r"(--robustness.*) --trials 1": r"\1 --trials 2",
+    r" --robustness plus --plus-sample 400": "",  # they are LIBERO's own, as the next are
     r" --paraphrases \S+ --paraphrase-sample 200": "",  # they are LIBERO-Goal's own; tests/evaluation plays some
     r"(evaluate .* results/(?:all|both|part|robust).*)": r"\1 --no-videos",  # most of the time would be theirs
     r" paper=results/spatial .*": " paper=results/all",

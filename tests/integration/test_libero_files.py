@@ -8,7 +8,8 @@ import pytest
 
 from focusvla.data.formats.opening import open_source
 from focusvla.simulation.environment import suite_task
-from focusvla.simulation.libero import CAMERAS, LiberoEnvironment, _quietly, bddl_file
+from focusvla.simulation.libero import CAMERAS, LiberoEnvironment
+from focusvla.simulation.libero_tasks import bddl_file, quietly
 from focusvla.suites import Start
 
 h5py = pytest.importorskip("h5py", reason="needs the extra `hdf5`")
@@ -31,7 +32,7 @@ def recorded(environment: LiberoEnvironment, tmp_path: Path) -> Path:
     from robosuite.utils.transform_utils import quat2axisangle
 
     task = suite_task("libero_object", 2)
-    with _quietly():
+    with quietly():
         from libero.libero.envs import OffScreenRenderEnv
 
         benchmark = OffScreenRenderEnv(

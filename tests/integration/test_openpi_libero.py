@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from focusvla.simulation.environment import only_environment, suite_task
-from focusvla.simulation.libero import CAMERAS, _benchmark, _quietly, axis_angle, bddl_file
+from focusvla.simulation.libero import CAMERAS, axis_angle
+from focusvla.simulation.libero_tasks import bddl_file, benchmark_of, quietly
 from focusvla.suites import protocol
 from libero_harnesses import Episode, fixture_places, play, require_equal, wild_actions
 
@@ -19,9 +20,9 @@ SETTLING, HOLD, REPLAN = 10, [0.0] * 6 + [-1.0], 5
 
 def play_as_openpi(suite: str, task: int, trial: int, actions: np.ndarray, max_steps: int) -> Episode:
     """Seeded once with 7; every trial before is reset, and not played. Without pictures, which take most of the time."""
-    init_states = _benchmark(suite).get_task_init_states(task)
+    init_states = benchmark_of(suite).get_task_init_states(task)
     played, plan, step = Episode(), deque(), 0
-    with _quietly():
+    with quietly():
         from libero.libero.envs.env_wrapper import ControlEnv
 
         environment = ControlEnv(

@@ -9,15 +9,8 @@ import pytest
 
 from focusvla.errors import ConfigurationError
 from focusvla.simulation.environment import suite_task
-from focusvla.simulation.libero import (
-    CAMERAS,
-    HOLD_ACTION,
-    LiberoEnvironment,
-    _quietly,
-    axis_angle,
-    bddl_file,
-    libero_tasks,
-)
+from focusvla.simulation.libero import CAMERAS, HOLD_ACTION, LiberoEnvironment, axis_angle
+from focusvla.simulation.libero_tasks import bddl_file, libero_tasks, quietly
 from focusvla.suites import REGIONS, Start
 
 pytestmark = pytest.mark.simulator
@@ -34,13 +27,13 @@ def environment():
 def benchmark():
     """The benchmark's own environment of the same task, pictures included."""
     task = suite_task("libero_object", 2)
-    with _quietly():
+    with quietly():
         from libero.libero.envs import OffScreenRenderEnv
 
         built = OffScreenRenderEnv(bddl_file_name=bddl_file(task), camera_heights=64, camera_widths=64)
         built.seed(0)
     yield built
-    with _quietly():
+    with quietly():
         built.close()
 
 
@@ -75,7 +68,7 @@ def expert_actions(environment):
 def test_a_whole_episode_is_bit_equal_to_the_benchmarks_own_stepping(environment, benchmark, expert_actions):
     from robosuite.utils.transform_utils import quat2axisangle
 
-    with _quietly():
+    with quietly():
         benchmark.reset()
         observation = benchmark.set_init_state(environment._init_states[1])
     environment.reset(Start(init_state=1, settle_steps=0))
@@ -91,7 +84,7 @@ def test_a_whole_episode_is_bit_equal_to_the_benchmarks_own_stepping(environment
             observation["robot0_gripper_qpos"],
         ]
         np.testing.assert_array_equal(ours.state, np.concatenate(state).astype(np.float32))
-        with _quietly():
+        with quietly():
             # It draws in whichever context is current, and knows its own lists only.
             benchmark.env.sim._render_context_offscreen.gl_ctx.make_current()
             observation, _, done, _ = benchmark.step(np.asarray(action, np.float64).tolist())

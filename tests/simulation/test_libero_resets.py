@@ -8,14 +8,8 @@ import pytest
 
 from focusvla.demonstrations.experts import ScriptedExpert
 from focusvla.simulation.environment import suite_task
-from focusvla.simulation.libero import (
-    CAMERAS,
-    HOLD_ACTION,
-    LiberoEnvironment,
-    _benchmark,
-    _quietly,
-    bddl_file,
-)
+from focusvla.simulation.libero import CAMERAS, HOLD_ACTION, LiberoEnvironment
+from focusvla.simulation.libero_tasks import bddl_file, benchmark_of, quietly
 from focusvla.simulation.rendering import select_rendering_back_end
 from focusvla.suites import Start, protocol
 from focusvla_client import Observer, rollout
@@ -63,33 +57,33 @@ class PublishedLoop:
 
     def __init__(self, suite: str, task: int):
         select_rendering_back_end()
-        with _quietly():
+        with quietly():
             from libero.libero.envs import OffScreenRenderEnv
 
             self.environment = OffScreenRenderEnv(
                 bddl_file_name=bddl_file(suite_task(suite, task)), use_camera_obs=False
             )
             self.environment.seed(0)
-        self._init_states = _benchmark(suite).get_task_init_states(task)
+        self._init_states = benchmark_of(suite).get_task_init_states(task)
         self._num_resets = 0
 
     def begin(self, trial: int) -> None:
         """Play no trial up to this one, but reset for each."""
-        with _quietly():
+        with quietly():
             while self._num_resets <= trial:
                 self.environment.reset()
                 self._num_resets += 1
             self.environment.set_init_state(self._init_states[trial])
 
     def step(self, action) -> bool:
-        with _quietly():
+        with quietly():
             return bool(self.environment.step(np.asarray(action, np.float64).tolist())[2])
 
     def picture(self, camera: str) -> np.ndarray:
         return self.environment.sim.render(camera_name=camera, height=64, width=64)[::-1, ::-1]
 
     def close(self) -> None:
-        with _quietly():
+        with quietly():
             self.environment.close()
 
 

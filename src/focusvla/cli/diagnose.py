@@ -52,7 +52,7 @@ def diagnose(
         raise ConfigurationError(
             "diagnose: expected --data, --output or both, got none. Say what to measure on."
         )
-    if config.robustness:
+    if config.robustness is not None:
         raise ConfigurationError("robustness: expected none here, got --robustness. Use `focusvla evaluate`.")
     errors, results = None, []
     if checkpoint is None:

@@ -31,9 +31,9 @@ def evaluate(
 
     Interrupted, the same command goes on with the episodes that are missing. With --json: {"results": FOLDER,
     "protocol", "success": RATE, "tasks": [{"suite", "task", "instruction", "success": RATE}], "broken": NUMBER,
-    "robustness": TABLE or null}, of a protocol that disturbs also "disturbed": {"dropped": RATE, "moved": RATE,
-    "closings_after": MEAN}; a RATE is {"successes", "episodes", "rate", "interval_95": [low, high]}, a TABLE as
-    `focusvla tables` prints it, "paraphrases" a list of {"kind", "success": RATE, "pride"}, of all first.
+    "robustness": TABLE, "paraphrases": [{"kind", "success": RATE, "pride"}], "perturbations": [{"axis", "success": RATE,
+    "levels", "chosen", "missing"}]}, if the protocol disturbs "disturbed": {KIND: RATE, "closings_after": MEAN}; a RATE
+    is {"successes", "episodes", "rate", "interval_95": [low, high]}, a TABLE as `focusvla tables` prints it.
 
     Args:
         output: Folder of the results: a JSON line per episode, videos.
@@ -43,24 +43,33 @@ def evaluate(
     """
     from focusvla.evaluation.pace import Pace
     from focusvla.evaluation.paraphrases import read_paraphrases, render_paraphrases, score_paraphrases
+    from focusvla.evaluation.perturbations import (
+        chosen_plus_tasks,
+        render_perturbations,
+        score_perturbations,
+    )
     from focusvla.evaluation.results import summarize
     from focusvla.evaluation.tables import render, table_of_robustness
 
-    robustness, scores, pace = None, [], Pace()
+    robustness, scores, perturbed, pace = None, [], [], Pace()
     with for_people(as_json):
         source = _source(checkpoint, policy, config)
         results = run_evaluation(source, output, config, pace=pace)
-        if config.robustness:
+        if config.robustness is not None:
             robustness = table_of_robustness(results)
             say(render(robustness, "markdown"))
         if config.paraphrases:
             rows = read_paraphrases(config.paraphrases, config.tasks, config.paraphrase_sample)
             scores = score_paraphrases(results, rows)
             say(render_paraphrases(scores, len(rows)))
+        if "plus" in (config.robustness or ()):
+            perturbed = score_perturbations(results, chosen_plus_tasks(config))
+            say(render_perturbations(perturbed))
     if as_json:
         table = robustness and robustness.to_dict()
         said = {"results": str(output), **summarize(results), "robustness": table, "pace": pace.to_dict()}
-        say_json({**said, "paraphrases": [each.to_dict() for each in scores]})
+        said |= {"paraphrases": [each.to_dict() for each in scores]}
+        say_json(said | {"perturbations": [each.to_dict() for each in perturbed]})
 
 
 def _source(checkpoint: Path | None, policy: str, config: EvaluationConfig) -> "Path | PolicySource":

@@ -32,7 +32,7 @@ RARE = frozenset({
     "jpeg_quality", "center_crop_area",
     "statistics", "evaluation", "shard", "num_shards", "video_size", "executor", "ray_address",
     "max_batch", "max_batch_wait_seconds", "stall_seconds", "actions_per_inference", "chunks", "recorded_trials",
-    "paraphrases", "paraphrase_sample",
+    "paraphrases", "paraphrase_sample", "plus_folder", "plus_sample", "plus_words",
     "undisplaced_share", "arm_displacement_meters", "displacement_meters", "max_steps", "steps_per_picture",
     "regardless", "state", "every", "trial", "step", "controls",
     "parts", "slow_reader_seconds", "ping_seconds", "drain_seconds",

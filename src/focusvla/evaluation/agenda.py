@@ -13,6 +13,7 @@ from focusvla.config import EvaluationConfig
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.episodes import PlannedEpisode
 from focusvla.evaluation.paraphrases import SUITE, read_paraphrases
+from focusvla.evaluation.perturbations import plan_perturbations
 from focusvla.evaluation.results import (
     ACTION_QUERIES_SILENCED,
     LANGUAGE_BLIND,
@@ -54,6 +55,9 @@ def plan_episodes(config: EvaluationConfig, rules: Protocol) -> list[PlannedEpis
         )
     if config.paraphrases:
         _add_paraphrases(config, tasks)
+    if "plus" in (config.robustness or ()):
+        for planned in plan_perturbations(config, rules):
+            tasks[planned.suite, planned.task].append(planned)
     mine = list(tasks.values())[config.shard :: config.num_shards]
     return [planned for episodes in mine for planned in episodes]
 
@@ -81,9 +85,9 @@ def _episodes_of_task(
             f"trials={trials}: expected at most {stored}, the init states of {suite} task {task}."
         )
     planned = [PlannedEpisode(suite, task, trial) for trial in range(trials)]
-    if config.robustness:
+    if "pro" in (config.robustness or ()):
         planned += _variants_of_task(suite, task, trials)
-    of_robustness = (LANGUAGE_BLIND, VISION_BLIND) if config.robustness else ()
+    of_robustness = (LANGUAGE_BLIND, VISION_BLIND) if "pro" in (config.robustness or ()) else ()
     controls = dict.fromkeys((*of_robustness, *config.controls))
     if VISION_BLIND in controls and trials < 2:
         raise ConfigurationError(

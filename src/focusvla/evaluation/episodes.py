@@ -9,7 +9,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from focusvla.evaluation.results import LANGUAGE_BLIND, VISION_BLIND, EpisodeRes
 from focusvla.evaluation.watched import KeptPictures, Pictures, Stopwatch, Watched
 from focusvla.simulation.environment import only_environment, suite_tasks
 from focusvla.simulation.trajectory import TrajectoryRecorder, asked_steps
-from focusvla.suites import Protocol
+from focusvla.suites import PERTURBED_SIZE, Perturbation, Protocol
 from focusvla.versions import versions
 from focusvla_client import Camera, Observation, Rollout, Spec, episode
 
@@ -54,20 +54,26 @@ class PlannedEpisode:
     condition: str = ""
     """What the policy is kept from, a control such as `VISION_BLIND`; empty for nothing."""
     words: str = ""
-    """What it reads in the instruction's place under `PARAPHRASED`."""
+    """What it reads in the instruction's place under `PARAPHRASED` and `PERTURBED`."""
+    perturbation: str = ""
+    """Name of what is changed under `PERTURBED`."""
+    changed: Perturbation | None = field(default=None, compare=False)
+    """That itself."""
 
     @property
     def name(self) -> str:
         """Stem of the episode's files."""
         condition = self.condition and f"-{self.condition}"
-        if self.words:
-            condition += f"-{hashlib.sha256(self.words.encode()).hexdigest()[:12]}"
+        if said := self.perturbation or self.words:
+            condition += f"-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
         return f"{self.suite}{condition}-task-{self.task:03d}-trial-{self.trial:03d}"
 
     @classmethod
     def of(cls, result: EpisodeResult) -> "PlannedEpisode":
         """The episode that `result` tells of."""
-        return cls(result.suite, result.task, result.trial, result.condition, result.words)
+        return cls(
+            result.suite, result.task, result.trial, result.condition, result.words, result.perturbation
+        )
 
 
 @dataclass(frozen=True)
@@ -173,9 +179,13 @@ class EpisodePlayer:
         self._setting, self._planned = setting, planned
         self._stopwatch, self._pictures = Stopwatch(), dict[int, Pictures]()
         rules, traits = setting.protocol, setting.traits
+        if planned.changed and planned.changed.picture_noise and not rules.drawn_size:
+            rules = dataclasses.replace(rules, drawn_size=PERTURBED_SIZE)
         with self._stopwatch.times("building"):
             self._environment = environment_of(rules, planned.suite, planned.task, traits.spec)
-        self._start = rules.start(planned.suite, planned.trial)
+        self._start = dataclasses.replace(
+            rules.start(planned.suite, planned.trial), perturbation=planned.changed
+        )
         self._recorder = TrajectoryRecorder(self._environment)
         played: Any = Watched(self._environment, self._stopwatch)
         self._disturbed: Disturbed | None = None
@@ -255,6 +265,7 @@ class EpisodePlayer:
             disturbed_at=disturbed.step if disturbed else None,
             closings_after=disturbed.closings if disturbed else None,
             words=planned.words,
+            perturbation=planned.perturbation,
             chunks=str(setting.chunks),
             mean_jerk=mean_jerk(np.stack(recorder.states), setting.traits.spec) if played else None,
             seconds_by_activity={name: round(value, 3) for name, value in self._stopwatch.seconds.items()},

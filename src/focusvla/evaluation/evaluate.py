@@ -349,6 +349,7 @@ class _Record:
             policy=setting.traits.identity,
             actions_per_inference=setting.actions_per_inference,
             words=planned.words,
+            perturbation=planned.perturbation,
             chunks=str(setting.chunks),
             error=reason,
             versions=versions(),

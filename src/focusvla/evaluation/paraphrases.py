@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -80,7 +80,7 @@ def read_paraphrases(path: Path, tasks: Sequence[int] = (), sample: int = 0) -> 
         raise ConfigurationError(
             f"paraphrase_sample={sample}: expected at most {len(chosen)}, the rows of {path.name} that are asked for."
         )
-    return _drawn(chosen, sample)
+    return draw_evenly(chosen, sample)
 
 
 def _paraphrase(
@@ -102,10 +102,23 @@ def _paraphrase(
     return Paraphrase(task, trial, row["new_instruction"], kind, distance)
 
 
-def _drawn(rows: Sequence[Paraphrase], number: int) -> list[Paraphrase]:
-    """In the order of the table."""
+@runtime_checkable
+class OfKind(Protocol):
+    """What a sample is to be even over."""
+
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """Of which kind it is."""
+        ...
+
+
+Row = TypeVar("Row", bound=OfKind)
+
+
+def draw_evenly(rows: Sequence[Row], number: int) -> list[Row]:
+    """`number` of `rows`, in their order, as even over their kinds as can be; a larger sample holds the smaller one."""
     order = np.random.default_rng(_SEED).permutation(len(rows))
-    met = Counter[tuple[str, str, str]]()
+    met = Counter[tuple[str, ...]]()
     ranked = []
     for place in order.tolist():
         ranked.append((met[rows[place].kind], len(ranked), place))

@@ -25,6 +25,8 @@ VISION_BLIND = "vision_blind"
 """Condition: the policy sees the pictures of another episode of the same task."""
 PARAPHRASED = "paraphrased"
 """Condition: the policy reads the task's instruction in other words."""
+PERTURBED = "perturbed"
+"""Condition: something about the scene, its pictures or the words is changed, as a task of LIBERO-Plus has it."""
 VISION_SILENCED = "vision_silenced"
 """Condition: what the policy's layers attend to in the pictures adds nothing; its language model still sees them."""
 ACTION_QUERIES_SILENCED = "action_queries_silenced"
@@ -42,6 +44,7 @@ _ADDED: Mapping[str, Any] = {
     "chunks": "",
     "mean_jerk": None,
     "words": "",
+    "perturbation": "",
     "seconds_by_activity": {},
 }
 """Fields that results have not had from their beginning, with what was true of lines without them."""
@@ -85,7 +88,10 @@ class EpisodeResult:
     mean_jerk: float | None = None
     """Of the arm, see `focusvla.evaluation.motion`; None where it is not known."""
     words: str = ""
-    """What the policy read in the instruction's place under `PARAPHRASED`; empty otherwise."""
+    """What the policy read in the instruction's place under `PARAPHRASED` and `PERTURBED`; empty for the
+    instruction itself."""
+    perturbation: str = ""
+    """Name of the task of LIBERO-Plus under `PERTURBED`; empty otherwise."""
     seconds_by_activity: dict[str, float] = field(default_factory=dict)
     """What `seconds` went into: building the environment, simulating, drawing, and waiting for the policy's answers."""
 
@@ -364,7 +370,15 @@ def join_results(parts: Sequence[Sequence[EpisodeResult]]) -> list[EpisodeResult
 
 def _identity(result: EpisodeResult) -> tuple[Any, ...]:
     return (
-        *(result.suite, result.condition, result.words, result.task, result.trial, result.seed),
+        *(
+            result.suite,
+            result.condition,
+            result.words,
+            result.perturbation,
+            result.task,
+            result.trial,
+            result.seed,
+        ),
         *(result.protocol, result.protocol_revision, result.actions_per_inference, result.chunks),
     )
 

@@ -13,8 +13,16 @@ from typing import Any, Literal
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.agenda import all_axes, axis_of
 from focusvla.evaluation.markdown import markdown_table
-from focusvla.evaluation.results import EpisodeResult, SuccessRate, clean_results, success_rate
+from focusvla.evaluation.results import (
+    PARAPHRASED,
+    PERTURBED,
+    EpisodeResult,
+    SuccessRate,
+    clean_results,
+    success_rate,
+)
 from focusvla.suites import clean_suite, clean_task, protocols, suites
+from focusvla.suites.libero_plus import AXES, axis_of_perturbation
 from focusvla.suites.published import Kind, PublishedScores
 
 Format = Literal["markdown", "latex", "csv"]
@@ -228,7 +236,7 @@ def table_of_robustness(results: Sequence[EpisodeResult]) -> Table:
     protocol = require_one_protocol({"": results})
     outcomes: dict[tuple[str, str], dict[tuple[int, int], bool]] = {}
     for result in results:
-        if result.error or result.words:  # a start has many paraphrases, which have a table of their own
+        if result.error or result.condition in (PARAPHRASED, PERTURBED):
             continue
         axis = axis_of(result.suite, result.condition), clean_suite(result.suite)
         task = clean_task(result.suite, result.task)
@@ -254,11 +262,31 @@ def table_of_robustness(results: Sequence[EpisodeResult]) -> Table:
         for axis in all_axes()
         if any((axis, suite) in outcomes for suite in shown)
     }
+    rows |= _perturbed_rows(results, shown)
     return Table(
         f"Robustness, {protocol}: percent (successes/episodes, Wilson 95 %; minus clean, Newcombe 95 %)",
         tuple(map(_title, shown)),
         rows,
     )
+
+
+def _perturbed_rows(results: Sequence[EpisodeResult], shown: Sequence[str]) -> dict[str, tuple[Cell, ...]]:
+    """Of LIBERO-Plus and LIBERO-Para, of which a start has many, so that no clean rate is over the same episodes."""
+    found: dict[str, dict[str, list[EpisodeResult]]] = {}
+    for result in results:
+        if result.condition == PERTURBED:
+            row = f"Plus: {AXES[axis_of_perturbation(result.perturbation)]}"
+        elif result.condition == PARAPHRASED:
+            row = "Para: other words"
+        else:
+            continue
+        found.setdefault(row, {}).setdefault(result.suite, []).append(result)
+    order = [f"Plus: {axis}" for axis in AXES.values()]
+    names = [*(row for row in order if row in found), *(row for row in found if row not in order)]
+    return {
+        row: tuple(Cell(success_rate(found[row][suite]) if suite in found[row] else None) for suite in shown)
+        for row in names
+    }
 
 
 def _rate(results: Sequence[EpisodeResult], suite: str, task: int | None = None) -> SuccessRate | None:
@@ -416,7 +444,11 @@ def match_outcomes(first: Sequence[EpisodeResult], second: Sequence[EpisodeResul
     """
     require_one_protocol({"the first": first, "the second": second})
     outcomes = [
-        {(r.suite, r.condition, r.words, r.task, r.trial, r.seed): r.success for r in results if not r.error}
+        {
+            (r.suite, r.condition, r.words, r.perturbation, r.task, r.trial, r.seed): r.success
+            for r in results
+            if not r.error
+        }
         for results in (first, second)
     ]
     shared = outcomes[0].keys() & outcomes[1].keys()

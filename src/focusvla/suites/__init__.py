@@ -14,12 +14,14 @@ from focusvla.suites.registry import (
     suites,
     task_in_variant,
 )
-from focusvla.suites.start import REGIONS, Start, Task
+from focusvla.suites.start import PERTURBED_SIZE, REGIONS, Perturbation, Start, Task
 from focusvla.suites.suite import Conventions, Suite, Variant
 
 __all__ = [
+    "PERTURBED_SIZE",
     "REGIONS",
     "Conventions",
+    "Perturbation",
     "Protocol",
     "PublishedRow",
     "PublishedScores",
