@@ -84,7 +84,7 @@ def test_each_task_is_an_episode_of_the_task_that_it_changes_from_its_first_star
         assert each.changed is not None
         assert each.changed.name == each.perturbation
         assert PlannedEpisode.of(played(each, True)) == each
-    layout = next(p.changed for p in changed if "moved" in p.perturbation)
+    layout = next(p.changed for p in changed if p.changed and "moved" in p.perturbation)
     assert layout.simulator_state == tuple(range(79))
 
 

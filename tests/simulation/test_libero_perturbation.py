@@ -13,8 +13,8 @@ from focusvla.simulation.stepping_kernels import take_neighbors
 from focusvla.suites import Perturbation, Start
 from plus_folder import ARM
 
-POSITION, QUATERNION = np.array([0.65861, 0.0, 1.61035]), np.array([0.638, 0.305, 0.305, 0.638])
-QUATERNION /= np.linalg.norm(QUATERNION)
+POSITION = np.array([0.65861, 0.0, 1.61035])
+QUATERNION = Rotation.from_quat([0.638, 0.305, 0.305, 0.638], scalar_first=True).as_quat(scalar_first=True)
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +157,7 @@ def test_an_episode_is_bit_equal_to_the_benchmarks_own_with_that_arm_and_camera(
         from libero.libero.envs.bddl_base_domain import TASK_MAPPING
         from robosuite.robots import ROBOT_CLASS_MAPPING
 
-        class MountedPandaChanged(robots.MountedPanda):
-            init_qpos = property(lambda self: np.array(ARM))
-
+        type("MountedPandaChanged", (robots.MountedPanda,), {"init_qpos": np.array(ARM)})
         ROBOT_CLASS_MAPPING["MountedPandaChanged"] = ROBOT_CLASS_MAPPING["MountedPanda"]
         problem = TASK_MAPPING["libero_tabletop_manipulation"]
         usual = problem._setup_camera

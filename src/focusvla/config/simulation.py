@@ -131,7 +131,7 @@ class EvaluationConfig:
     """Which episodes a policy is evaluated on."""
 
     suites: tuple[str, ...] = ("libero_object",)
-    """Names of suites, those of LIBERO-PRO included."""
+    """Names of suites, also LIBERO-PRO's."""
     tasks: tuple[int, ...] = ()
     """Numbers of the tasks in each suite; none given means all."""
     protocol: str = ""
@@ -180,7 +180,7 @@ class EvaluationConfig:
     ray_address: str = ""
     """Of a running Ray cluster, `auto` for the one this host belongs to; empty starts one on this host."""
     device: str = "auto"
-    """Where the policy runs: `auto` (a GPU if there is one), `cpu`, `cuda` or another device of torch's."""
+    """Where the policy runs: `auto` (a GPU if there is one), `cpu`, `cuda` or another of torch's."""
     inference: InferenceConfig = AS_TRAINED
     """How it runs there."""
     pictures: GivenPictures = AS_STORED
