@@ -138,7 +138,7 @@ class EvaluationConfig:
     """Empty: the usual one. `libero_openvla` (published), `_openpi`, `_lerobot`, `_vla_eval`, `_wide`, `_disturbed`;
     `aloha_gym`."""
     trials: int = 0
-    """Episodes per task, from start 0 on; 0 means as the protocol says."""
+    """Episodes per task, from start 0 on; 0 means the protocol's."""
     robustness: tuple[Robustness, ...] | None = None
     """To play besides, in one table: LIBERO-PRO with controls (if none is named), LIBERO-Plus, LIBERO-Para."""
     plus_folder: Path | None = None
@@ -180,7 +180,7 @@ class EvaluationConfig:
     ray_address: str = ""
     """Of a running Ray cluster, `auto` for the one this host belongs to; empty starts one on this host."""
     device: str = "auto"
-    """Where the policy runs: `auto` (a GPU if there is one), `cpu`, `cuda`."""
+    """Where the policy runs: `auto` (a GPU if there is one), `cpu`, `cuda` or another device of torch's."""
     inference: InferenceConfig = AS_TRAINED
     """How it runs there."""
     pictures: GivenPictures = AS_STORED
