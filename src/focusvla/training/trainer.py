@@ -9,7 +9,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,11 +22,12 @@ from focusvla.checkpoint import checkpoint_folder, checkpoint_steps
 from focusvla.config import ExperimentConfig
 from focusvla.data.episodes import EpisodeSource
 from focusvla.data.loader import BatchLoader
+from focusvla.data.normalization import StatisticsByPart
 from focusvla.errors import ConfigurationError, DataError, StoppedError
 from focusvla.model.focusvla import FocusVLA, absolute_errors
 from focusvla.model.language import build_vocabulary
 from focusvla.model.weights import load_pretrained
-from focusvla.storage import publish_file
+from focusvla.storage import only_writer, publish_file
 from focusvla.training.checkpoint import (
     learning_parameters,
     restore_model,
@@ -84,7 +85,8 @@ def train(
         DataError: the data set does not fit the model, is damaged, holds what no policy could do, or gave a loss that is
             not finite.
         ConfigurationError: the policy would see the middle of pictures that it was trained on whole, `run` was begun
-            with another configuration or on other data, or the device cannot be used or has too little memory.
+            with another configuration or on other data or is being trained, or the device cannot be used or has too
+            little memory.
         CheckpointError: the newest checkpoint cannot be continued.
         StorageError: the disk is full or a folder cannot be written.
         StoppedError: SIGTERM or Ctrl-C came; the step is saved.
@@ -103,10 +105,30 @@ def train(
         experiment = fitted
     passes = engine.passes(config.batch_size)
     statistics = statistics_of_run(run, data, on_remark)
-    if engine.is_main:
-        begin_run(run, experiment, on_remark)
-        data.record(run)
-    engine.wait()
+    with only_writer(run, "training") if engine.is_main else nullcontext():
+        if engine.is_main:
+            begin_run(run, experiment, on_remark)
+            data.record(run)
+        engine.wait()
+        cache = cache_folder or run / "cache"
+        told = (on_step, on_stage, on_remark, on_checkpoint)
+        return _learn(experiment, source, run, cache, engine, passes, statistics, *told)
+
+
+def _learn(
+    experiment: ExperimentConfig,
+    source: EpisodeSource,
+    run: Path,
+    cache_folder: Path,
+    engine: Engine,
+    passes: int,
+    statistics: StatisticsByPart,
+    on_step: Callable[[StepReport], None],
+    on_stage: StageProgress,
+    on_remark: Remark,
+    on_checkpoint: OnCheckpoint,
+) -> Path:
+    config = experiment.training
     steps = checkpoint_steps(run)
     first_step = steps[-1] if steps else 0
     folder = checkpoint_folder(run, first_step)
@@ -136,7 +158,7 @@ def train(
             experiment,
             source,
             statistics,
-            cache_folder or run / "cache",
+            cache_folder,
             engine.device,
             on_stage,
             on_remark,
