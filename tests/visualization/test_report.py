@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -7,6 +8,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from focusvla.errors import CheckpointError, ConfigurationError, DataError, StorageError
+from focusvla.evaluation.results import PERTURBED, VISION_BLIND, read_results, result_line
 from focusvla.visualization.focus_pictures import choose_moments
 from focusvla.visualization.report import Evaluation, TrainingRun, write_report
 from focusvla.visualization.report_contents import read_evaluation, verdict
@@ -61,6 +63,7 @@ def test_the_page_has_every_section_and_closes_what_it_opens(save_page):
     page = save_page()
     assert [attributes["id"] for attributes in page.all("section")] == SECTIONS
     assert page.open == []
+    assert 'class="robustness"' not in page.source  # where nothing was changed
     assert {link["href"] for link in page.all("a")} >= {f"#{section}" for section in SECTIONS}
 
 
@@ -99,6 +102,26 @@ def test_the_numbers_are_those_of_the_results(save_page):
         in page.text("tasks")
     )
     assert [bar["width"] for bar in page.all("rect")] == ["90.0%", "90.0%", "10.0%"]
+
+
+def test_what_was_changed_or_kept_from_the_policy_has_a_table_of_its_own(save_page, save_evaluation):
+    evaluation = save_evaluation("robust", "libero_openvla", NINE_OF_TEN)
+    results = evaluation.results / "results.jsonl"
+    clean = read_results(results)
+    changed = [
+        dataclasses.replace(each, condition=condition, perturbation=name, success=each.trial < 3)
+        for each in clean
+        for condition, name in (
+            (VISION_BLIND, ""),
+            (PERTURBED, f"lift_the_cup_view_{each.trial + 1}_0_100_0_0_initstate_0"),
+        )
+    ]
+    results.write_text("".join(map(result_line, [*clean, *changed])))
+    page = save_page(evaluations=[evaluation])
+    assert "90.0 % 9 of 10 episodes" in page.text("success")  # which are the clean ones
+    tasks = page.text("tasks")
+    assert "another episode's pictures 30.0 % 3/10, 10.8 to 60.3 -60.0 (-80.9 to -17.1)" in tasks
+    assert "Plus: Camera 30.0 % 3/10, 10.8 to 60.3" in tasks
 
 
 def test_the_headline_says_that_the_policy_looks_if_its_interval_lies_above_the_blind_one_s(save_page):

@@ -23,6 +23,7 @@ from focusvla.evaluation.results import (
     success_rate_by_task,
     unfinished,
 )
+from focusvla.evaluation.tables import Table, table_of_robustness
 from focusvla.suites import clean_suite
 from focusvla.training.metrics import read_metrics
 from focusvla.visualization.charts import LineChart, Series, line_chart, smooth
@@ -86,6 +87,8 @@ class EvaluationContents:
     episodes: tuple[EpisodeResult, ...]
     unfinished: str
     """How many episodes of how many are there; empty if all are."""
+    robustness: Table | None = None
+    """Where episodes were played in which something was changed or kept from the policy."""
 
     @property
     def is_wide(self) -> bool:
@@ -209,7 +212,10 @@ def read_evaluation(evaluation: Evaluation) -> EvaluationContents:
     episodes = clean_results(results)
     episodes.sort(key=lambda episode: (episode.suite, episode.task, episode.trial))
     protocol, missing = read_protocol(evaluation.results), unfinished(evaluation.results, results)
-    return EvaluationContents(evaluation, protocol, tuple(episodes), missing)
+    is_changed = any(each.condition or clean_suite(each.suite) != each.suite for each in results)
+    is_compared = is_changed and any(clean_suite(each.suite) == each.suite for each in episodes)
+    robustness = table_of_robustness(results) if is_compared else None
+    return EvaluationContents(evaluation, protocol, tuple(episodes), missing, robustness)
 
 
 def read_protocol(results: Path) -> dict[str, Any]:
