@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,3 +199,47 @@ def test_an_episode_is_bit_equal_to_the_benchmarks_own_with_that_arm_and_camera(
     for camera in CAMERAS:
         np.testing.assert_array_equal(after.images[camera], before.images[camera])
     ours.close()
+
+
+@pytest.mark.simulator
+def test_another_arena_and_other_places_are_built_and_left_again(tmp_path):
+    """A scene of LIBERO-Plus's own is a file beside its textures; here it is the task's, its light put out."""
+    pytest.importorskip("libero", reason="needs the extra `libero`")
+    from focusvla.simulation.environment import suite_task
+    from focusvla.simulation.libero import LiberoEnvironment
+    from focusvla.simulation.libero_tasks import bddl_file, benchmark_of
+
+    task, plain = suite_task("libero_goal", 7), Start(init_state=0)
+    environment = LiberoEnvironment(task, image_size=64)
+    environment.reset(plain)
+    usual = environment.observe(["image"]).images["image"]
+
+    from libero.libero import get_libero_path
+
+    scenes = tmp_path / "assets/scenes/lights"
+    scenes.mkdir(parents=True)
+    (tmp_path / "assets/scenes/textures").symlink_to(Path(get_libero_path("assets")) / "textures")
+    arena = Path(get_libero_path("assets"), "scenes/libero_tabletop_base_style.xml").read_text("utf-8")
+    dark = re.sub(r'diffuse="[^"]*"', 'diffuse="0.05 0.05 0.05"', arena)
+    assert dark != arena
+    (scenes / "dim.xml").write_text(dark, "utf-8")
+    other = Path(bddl_file(task)).read_text("utf-8")
+    (tmp_path / "moved.bddl").write_text(other, "utf-8")
+    state = benchmark_of("libero_goal").get_task_init_states(7)[3]
+
+    def seen(changed: Perturbation) -> np.ndarray:
+        environment.reset(dataclasses.replace(plain, perturbation=changed))
+        return environment.observe(["image"]).images["image"]
+
+    dim = seen(Perturbation(name="dim", arena_file=str(scenes / "dim.xml")))
+    assert dim.mean() < 0.8 * usual.mean()
+    moved = seen(
+        Perturbation(name="moved", scene_file=str(tmp_path / "moved.bddl"), simulator_state=tuple(state))
+    )
+    assert not np.array_equal(moved, usual)
+    environment.reset(plain)
+    np.testing.assert_array_equal(environment.observe(["image"]).images["image"], usual)
+    environment.reset(dataclasses.replace(plain, init_state=3))
+    elsewhere = environment.observe(["image"]).images["image"].astype(int)
+    assert np.abs(moved - elsewhere).mean() < 1  # but for the camera's rounded pose
+    environment.close()
