@@ -95,6 +95,10 @@ def test_words_are_as_published_or_the_tasks_own(config):
 
     assert words("published")[NAMES[0]].endswith("view 318 15 100 0 0 initstate 0")
     clean = words("clean")
+    planned = (
+        plan_episodes(dataclasses.replace(config, plus_words=w), RULES) for w in ("published", "clean")
+    )
+    assert len({p.name for each in planned for p in each if p.perturbation == NAMES[0]}) == 2
     assert [name for name, said in clean.items() if said] == [
         f"{STOVE}_language_3_view_0_0_100_0_0_initstate_0"
     ]
@@ -108,8 +112,9 @@ def test_a_sample_is_even_over_what_is_changed(config):
 
 
 def test_what_cannot_be_played_so_is_refused(config, folder):
-    with pytest.raises(ConfigurationError, match="'libero_validation' does not use"):
-        plan_episodes(config, protocol("libero_validation"))
+    for name in ("libero_validation", "libero_wide", "libero_disturbed"):
+        with pytest.raises(ConfigurationError, match=f"protocol '{name}' does not play these as they are"):
+            plan_episodes(config, protocol(name))
     with pytest.raises(ConfigurationError, match="for LIBERO-Plus, got libero_90"):
         plan_episodes(dataclasses.replace(config, suites=("libero_90",)), RULES)
     with pytest.raises(ConfigurationError, match=r"robustness.*LIBERO-Para's table with `para`"):

@@ -64,7 +64,7 @@ class PlannedEpisode:
     def name(self) -> str:
         """Stem of the episode's files."""
         condition = self.condition and f"-{self.condition}"
-        if said := self.perturbation or self.words:
+        if said := self.perturbation + self.words:
             condition += f"-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
         return f"{self.suite}{condition}-task-{self.task:03d}-trial-{self.trial:03d}"
 

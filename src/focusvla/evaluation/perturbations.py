@@ -51,13 +51,14 @@ def plan_perturbations(config: EvaluationConfig, rules: Protocol) -> list[Planne
     """An episode for each task of LIBERO-Plus that is chosen and can be played, from LIBERO's first start.
 
     Raises:
-        ConfigurationError: the protocol has starts of its own, or LIBERO-Plus has a task that LIBERO has not; and as
-            `chosen_plus_tasks`.
+        ConfigurationError: the protocol has starts or disturbances of its own, or LIBERO-Plus has a task that LIBERO has
+            not; and as `chosen_plus_tasks`.
         DataError: a state to begin from cannot be read.
     """
-    if not rules.uses_init_states:
+    if not rules.uses_init_states or rules.displacement_meters or rules.disturbed_steps:
         raise ConfigurationError(
-            f"robustness: LIBERO-Plus begins where LIBERO's init states do, which protocol {rules.name!r} does not use."
+            f"robustness: LIBERO-Plus changes LIBERO's init states in one way each, and protocol {rules.name!r} does not "
+            "play these as they are. Use libero_openvla or another published one."
         )
     numbers = {suite: _numbers(suite) for suite in config.suites}
     planned = []

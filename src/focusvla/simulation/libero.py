@@ -174,6 +174,7 @@ class LiberoEnvironment:
                 f"state: expected {expected} finite numbers for {self.task.name!r}, got {len(state)}. "
                 "Use a demonstration of this task and this version of the simulator."
             )
+        self._perturb(None, seed=0)
         self._begin(state, seed=0)
         for _ in range(settle_steps):
             self.apply(HOLD_ACTION)
