@@ -175,6 +175,7 @@ def test_an_evaluation_and_a_replay_print_nothing_else_though_simulators_talk(ar
         "broken",
         "robustness",
         "paraphrases",
+        "perturbations",
         "pace",
     }
     assert set(found["pace"]) == {"episodes_per_minute", "seconds_by_activity"}
