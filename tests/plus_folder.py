@@ -1,4 +1,4 @@
-"""A small folder in LIBERO-Plus's format: three of LIBERO-Goal's tasks, changed in each of its ways."""
+"""A small folder in LIBERO-Plus's format: two of LIBERO-Goal's tasks, changed in each of its ways."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ NAMES = (
 BDDL = """(define (problem {problem})
   (:domain robosuite)
   (:language {words})
-    (:regions (top (:target table) (:yaw_rotation ((0.0 {angle})))))
+    (:regions (top (:target table) (:yaw_rotation ((0.0 0.0)))))
 )
 """
 ROBOTS = """import numpy as np
@@ -47,7 +47,7 @@ class Libero_Table_Marble(Libero_Table):
 """
 
 
-def write_plus(root: Path, names: tuple[str, ...] = NAMES, angle: str = "0.0") -> Path:
+def write_plus(root: Path, names: tuple[str, ...] = NAMES) -> Path:
     """Write it to `root`. The level of difficulty of the n-th task is n modulo 3, and 0 is not known."""
     listed = {"libero_goal": list(names), "libero_spatial": [], "libero_object": [], "libero_10": []}
     files = {
@@ -67,7 +67,7 @@ def write_plus(root: Path, names: tuple[str, ...] = NAMES, angle: str = "0.0") -
         problem = {"_light": "Libero_Table_Dim", "_tb_6": "Libero_Table_Marble"}
         chosen = next((problem[part] for part in problem if part in name), "Libero_Table")
         file = f"bddl_files/libero_goal/{name.partition('_view_')[0]}.bddl"
-        files[file] = BDDL.format(problem=chosen, words="Switch  the cooker\n on", angle=angle)
+        files[file] = BDDL.format(problem=chosen, words="Switch  the cooker\n on")
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, "utf-8")

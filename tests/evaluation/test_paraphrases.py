@@ -8,11 +8,11 @@ import pytest
 
 pytest.importorskip("libero", reason="needs the extra `libero`")
 
+from episode_results import episode_result
 from focusvla.config import EvaluationConfig
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.evaluation.agenda import plan_episodes
 from focusvla.evaluation.episodes import PlannedEpisode
-from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.paraphrases import (
     Paraphrase,
     read_paraphrases,
@@ -51,23 +51,13 @@ def write(folder: Path, rows=ROWS, columns=COLUMNS) -> Path:
 
 
 def played(row: Paraphrase, success: bool) -> EpisodeResult:
-    return EpisodeResult(
+    return episode_result(
         suite="libero_goal",
         task=row.task,
-        instruction="",
         trial=row.trial,
         condition=PARAPHRASED,
         words=row.words,
-        seed=0,
         success=success,
-        steps=1,
-        inferences=1,
-        seconds=1.0,
-        protocol="libero_openvla",
-        policy=PolicyIdentity(weights="nobody"),
-        actions_per_inference=8,
-        error="",
-        versions={},
     )
 
 

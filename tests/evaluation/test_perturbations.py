@@ -10,11 +10,11 @@ import torch
 
 pytest.importorskip("libero", reason="needs the extra `libero`")
 
+from episode_results import episode_result
 from focusvla.config import EvaluationConfig
 from focusvla.errors import ConfigurationError, DataError
 from focusvla.evaluation.agenda import plan_episodes
 from focusvla.evaluation.episodes import PlannedEpisode
-from focusvla.evaluation.identity import PolicyIdentity
 from focusvla.evaluation.perturbations import (
     chosen_plus_tasks,
     render_perturbations,
@@ -49,24 +49,14 @@ def config(folder):
 
 
 def played(planned: PlannedEpisode, success: bool) -> EpisodeResult:
-    return EpisodeResult(
+    return episode_result(
         suite=planned.suite,
         task=planned.task,
-        instruction="",
         trial=planned.trial,
         condition=planned.condition,
         words=planned.words,
         perturbation=planned.perturbation,
-        seed=0,
         success=success,
-        steps=1,
-        inferences=1,
-        seconds=1.0,
-        protocol="libero_openvla",
-        policy=PolicyIdentity(weights="nobody"),
-        actions_per_inference=8,
-        error="",
-        versions={},
     )
 
 
@@ -109,6 +99,19 @@ def test_a_sample_is_even_over_what_is_changed(config):
     assert {task.axis for task in sample} == {"camera", "robot", "noise", "language", "layout"}
     with pytest.raises(ConfigurationError, match="plus_sample=8: expected at most 7"):
         chosen_plus_tasks(dataclasses.replace(config, plus_sample=8))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"plus_sample": 3}, "plus_sample: expected none without --robustness plus"),
+        ({"plus_folder": Path("here"), "robustness": ("pro",)}, "plus_folder: expected none without"),
+        ({"paraphrase_sample": 3}, "paraphrase_sample: expected none without --paraphrases"),
+    ],
+)
+def test_what_is_said_of_a_benchmark_that_is_not_played_is_refused_and_not_passed_over(given, said):
+    with pytest.raises(ConfigurationError, match=said):
+        EvaluationConfig(**given)
 
 
 def test_what_cannot_be_played_so_is_refused(config, folder):
@@ -164,7 +167,7 @@ def test_scores_are_by_axis_and_difficulty_with_what_is_missing_beside_published
     assert "Not played: 1 of Light, which need assets/scenes/lights." in shown
     camera = next(line for line in shown.splitlines() if line.startswith("| Camera"))
     assert "3 of 3" in camera
-    assert "55.6" in camera  # OpenVLA-OFT's, one policy for all suites
+    assert "| OpenVLA-OFT | 56.4 | 31.9 |" in shown
     assert json.dumps([score.to_dict() for score in scores.values()])
 
 

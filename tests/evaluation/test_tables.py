@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from episode_results import episode_result
 from focusvla.errors import ConfigurationError
 from focusvla.evaluation.identity import PolicyIdentity
+from focusvla.evaluation.matched import MatchedOutcomes, match_outcomes
 from focusvla.evaluation.results import EpisodeResult, SuccessRate
 from focusvla.evaluation.robotwin import table_of_robotwin
 from focusvla.evaluation.tables import (
     Cell,
-    MatchedOutcomes,
     kind_of,
-    match_outcomes,
     render,
     table_by_suite,
     table_by_task,
@@ -21,24 +21,7 @@ from focusvla.evaluation.tables import (
 from focusvla.presets import PRESETS
 from focusvla.suites.libero_published import EXPERT_SOLVES, PAPER
 
-RESULT = EpisodeResult(
-    suite="libero_object",
-    task=0,
-    instruction="pick",
-    trial=0,
-    condition="",
-    seed=0,
-    success=True,
-    steps=1,
-    inferences=1,
-    seconds=1.0,
-    protocol="libero_openvla",
-    protocol_revision=2,
-    policy=PolicyIdentity(weights="a"),
-    actions_per_inference=8,
-    error="",
-    versions={},
-)
+RESULT = episode_result(protocol_revision=2, policy=PolicyIdentity(weights="a"))
 
 
 def episodes(suite: str, outcomes: str, task: int = 0) -> list[EpisodeResult]:

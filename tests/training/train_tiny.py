@@ -16,6 +16,11 @@ from focusvla.suites.libero import libero_spec
 from focusvla.training.trainer import train
 
 
+def shortened(**changes) -> ExperimentConfig:
+    experiment = preset("tiny")
+    return replace(experiment, training=replace(experiment.training, **changes))
+
+
 def small(name: str, steps: int, checkpoint_every: int, execution: ExecutionConfig) -> ExperimentConfig:
     experiment = preset(name)
     training = replace(experiment.training, steps=steps, checkpoint_every=checkpoint_every)

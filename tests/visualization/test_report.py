@@ -122,6 +122,9 @@ def test_what_was_changed_or_kept_from_the_policy_has_a_table_of_its_own(save_pa
     tasks = page.text("tasks")
     assert "another episode's pictures 30.0 % 3/10, 10.8 to 60.3 -60.0 (-80.9 to -17.1)" in tasks
     assert "Plus: Camera 30.0 % 3/10, 10.8 to 60.3" in tasks
+    elsewhere = [dataclasses.replace(each, suite="not_installed_here") for each in read_results(results)]
+    results.write_text("".join(map(result_line, elsewhere)))
+    assert read_evaluation(evaluation).robustness is None
 
 
 def test_the_headline_says_that_the_policy_looks_if_its_interval_lies_above_the_blind_one_s(save_page):

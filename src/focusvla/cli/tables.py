@@ -69,7 +69,7 @@ def mcnemar(first: Path, second: Path, /, as_json: AsJson = False) -> None:
         first: Folder of an evaluation.
         second: Folder of another policy's evaluation under the same protocol.
     """
-    from focusvla.evaluation.tables import match_outcomes
+    from focusvla.evaluation.matched import match_outcomes
 
     episodes, missing = _read((first, second))
     outcomes = match_outcomes(*episodes)

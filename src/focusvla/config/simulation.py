@@ -206,6 +206,15 @@ class EvaluationConfig:
             "LIBERO-Para's table with `para`, as --paraphrases FILE",
             self.robustness,
         )
+        for field, is_used in (
+            ("plus_folder", "plus" in (self.robustness or ())),
+            ("plus_sample", "plus" in (self.robustness or ())),
+            ("paraphrase_sample", self.paraphrases is not None),
+        ):
+            wanted = "--robustness plus" if field.startswith("plus") else "--paraphrases FILE"
+            _require(
+                is_used or not getattr(self, field), field, f"none without {wanted}", getattr(self, field)
+            )
         _require(len(set(self.suites)) == len(self.suites), "suites", "each suite once", self.suites)
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", "each task once", self.tasks)
         _require(

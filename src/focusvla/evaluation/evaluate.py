@@ -91,7 +91,7 @@ def evaluate(
     scheduler = Scheduler(system, source, num_players, _limits(config, source))
     try:
         traits = scheduler.traits()
-        require_evaluable(traits.spec, traits.chunk_length, config)
+        _require_fitting(traits.spec, traits.chunk_length, config, rules)
         silenced = [control for control in config.controls if control in SILENCED]
         if silenced and not traits.attends:
             raise ConfigurationError(
@@ -139,6 +139,10 @@ def require_evaluable(spec: Spec, chunk_length: int, config: EvaluationConfig) -
     """
     rules = protocol_of(config.suites, config.protocol)
     plan_episodes(config, rules)
+    _require_fitting(spec, chunk_length, config, rules)
+
+
+def _require_fitting(spec: Spec, chunk_length: int, config: EvaluationConfig, rules: Protocol) -> None:
     actions_per_inference(config, rules, chunk_length)
     for suite in config.suites:
         there = suite_of(suite).spec(spec.cameras[0].height)

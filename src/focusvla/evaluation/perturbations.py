@@ -99,10 +99,8 @@ def _state(file: Path) -> tuple[float, ...]:
 
     reconstruct = np.zeros(0).__reduce__()[0]
     allowed: list[Any] = [np.ndarray, np.dtype, type(np.dtype(np.float64))]
-    allowed += [
-        reconstruct,
-        (reconstruct, "numpy.core.multiarray._reconstruct"),
-    ]  # as files of older numpy have it
+    # Files of older numpy call it by another name.
+    allowed += [reconstruct, (reconstruct, "numpy.core.multiarray._reconstruct")]
     try:
         with torch.serialization.safe_globals(allowed):
             state = np.asarray(torch.load(file, map_location="cpu", weights_only=True), np.float64).ravel()
@@ -164,10 +162,9 @@ def score_perturbations(results: Iterable[EpisodeResult], tasks: Sequence[PlusTa
 
 
 def render_perturbations(scores: Sequence[AxisScore]) -> str:
-    """A Markdown table, published policies beside it; and what is missing."""
+    """Markdown tables, of this policy and of published ones; and what is missing."""
     levels = sorted({level for score in scores for level in score.by_level})
-    shown = [name for name in ("OpenVLA-OFT, one policy", "pi0-FAST") if name in PUBLISHED]
-    head = ("axis", "success (Wilson 95 %)", "tasks", *(f"level {level}" for level in levels), *shown)
+    head = ("axis", "success (Wilson 95 %)", "tasks", *(f"level {level}" for level in levels))
     rows = []
     for score in scores:
         by_level = (score.by_level.get(level) for level in levels)
@@ -180,7 +177,6 @@ def render_perturbations(scores: Sequence[AxisScore]) -> str:
                     f"{rate.successes}/{rate.episodes}" if rate and rate.episodes else "-"
                     for rate in by_level
                 ),
-                *(f"{PUBLISHED[name][score.axis]:.1f}" for name in shown),
             )
         )
     played = sum(score.success.episodes for score in scores)
@@ -189,4 +185,8 @@ def render_perturbations(scores: Sequence[AxisScore]) -> str:
     for score in scores:
         for what, number in score.missing.items():
             lines.append(f"\nNot played: {number} of {AXES[score.axis]}, which need {what}.")
+    published = [
+        (name, *(f"{value:.1f}" for value in percent.values())) for name, percent in PUBLISHED.items()
+    ]
+    lines += ["", markdown_table(("published, all tasks", *AXES.values(), "Total"), published)]
     return "\n".join(lines)

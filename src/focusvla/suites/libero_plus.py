@@ -10,7 +10,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ class _Folder:
     root: Path
     levels: Mapping[str, int]
     arms: Mapping[int, tuple[float, ...]]
-    arenas: dict[str, str] = field(default_factory=dict)
+    arenas: Mapping[str, str]
 
     def bddl(self, suite: str, name: str) -> Path:
         return self.root / "bddl_files" / suite / f"{name}.bddl"
@@ -202,8 +202,9 @@ def _levels(root: Path) -> dict[str, int]:
     file = root / "benchmark/task_classification.json"
     if not file.exists():
         return {}
+    text = _text(file)
     try:
-        listed = json.loads(_text(file))
+        listed = json.loads(text)
         return {
             f"{suite}/{row['name']}": int(row["difficulty_level"] or 0)
             for suite, rows in listed.items()
@@ -257,8 +258,9 @@ def _evaluated(node: ast.expr, file: Path) -> Any:
 
 
 def _tree(file: Path) -> ast.Module:
+    text = _text(file)
     try:
-        return ast.parse(_text(file))
+        return ast.parse(text)
     except (SyntaxError, ValueError) as error:
         raise DataError(f"{file}: expected Python, got {error}.") from error
 
@@ -267,9 +269,9 @@ def _text(file: Path) -> str:
     try:
         return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        got = getattr(error, "strerror", error)
         raise DataError(
-            f"{file}: expected a file of LIBERO-Plus, got {error}. Give the folder with bddl_files, init_files and "
-            "benchmark."
+            f"{file}: expected a file of LIBERO-Plus, got {got}. Give its folder with bddl_files and benchmark."
         ) from error
 
 

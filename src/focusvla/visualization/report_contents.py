@@ -24,7 +24,7 @@ from focusvla.evaluation.results import (
     unfinished,
 )
 from focusvla.evaluation.tables import Table, table_of_robustness
-from focusvla.suites import clean_suite
+from focusvla.suites import clean_suite, suites
 from focusvla.training.metrics import read_metrics
 from focusvla.visualization.charts import LineChart, Series, line_chart, smooth
 
@@ -213,7 +213,7 @@ def read_evaluation(evaluation: Evaluation) -> EvaluationContents:
     episodes.sort(key=lambda episode: (episode.suite, episode.task, episode.trial))
     protocol, missing = read_protocol(evaluation.results), unfinished(evaluation.results, results)
     is_changed = any(each.condition or clean_suite(each.suite) != each.suite for each in results)
-    is_compared = is_changed and any(clean_suite(each.suite) == each.suite for each in episodes)
+    is_compared = is_changed and any(each.suite in suites() for each in episodes)
     robustness = table_of_robustness(results) if is_compared else None
     return EvaluationContents(evaluation, protocol, tuple(episodes), missing, robustness)
 
